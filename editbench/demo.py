@@ -1,0 +1,111 @@
+"""The demo: every control and classical editor on both built-in suites, on a CPU, without network or downloads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from editbench.console import bar, show_boards
+from editbench.leaderboards import export, load
+from editbench.plan import RunConfig, make_plan
+from editbench.run import carry_out
+from editbench.specs import slug
+
+EDITORS = (
+    "identity",
+    "target",
+    "noise",
+    "blur",
+    "jpeg",
+    "fill",
+    "shuffle",
+    "paste:editor=[recolor:leak=0.3]",
+    "biharmonic",
+    "recolor",
+    "recolor:leak=0.3",
+    "harmonise",
+)
+WITHOUT_TARGETS = ("photos@1",)
+EACH = {"shapes@1": 4, "photos@1": 2}
+"""Scenarios of every category in the subset that keeps the demo short."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One editor on one suite."""
+
+    suite: str
+    editor: str
+    each: int | None
+    output_dir: str
+
+
+def jobs(output_dir: Path, full: bool) -> list[Job]:
+    """Return what the demo runs; photographs have no ground truth, so no `target`."""
+    return [
+        Job(suite, editor, None if full else each, str(output_dir / suite / slug(editor)))
+        for suite, each in EACH.items()
+        for editor in EDITORS
+        if editor != "target" or suite not in WITHOUT_TARGETS
+    ]
+
+
+def _run_job(job: Job) -> int:
+    config = RunConfig(suite=job.suite, editor=job.editor, each=job.each, output_dir=job.output_dir)
+    done = 0
+    for step in carry_out(make_plan(config)):
+        done = step.done
+    return done
+
+
+def run_demo(output_dir: Path, full: bool) -> None:
+    """Run the demo and print the boards, where everything is, and what to try next.
+
+    Args:
+        output_dir: where runs, CSVs and the page go.
+        full: every scenario instead of the first few of each category.
+    """
+    start = time.monotonic()
+    console = Console()
+    todo = jobs(output_dir, full)
+    subset = "every scenario" if full else "a subset: the first few scenarios of every category; --full runs all"
+    console.print(f"{len(EDITORS)} editors on {' and '.join(EACH)} ({subset})", highlight=False)
+    for _ in _follow(todo, console):
+        pass
+    boards = load([Path(job.output_dir) for job in todo])
+    written = export(boards, output_dir / "boards.csv", output_dir / "index.html")
+    show_boards(boards)
+    seconds = time.monotonic() - start
+    console.print(f"done in {seconds:.0f} s", highlight=False)
+    console.print(f"page:    {written[1]}", highlight=False)
+    console.print(f"CSV:     {written[0]}", highlight=False)
+    console.print(f"runs:    {output_dir}/<suite>/<editor>", highlight=False)
+    console.print(
+        "next:    editbench report " + todo[-2].output_dir + "   (the pictures behind the numbers)\n"
+        "         editbench run --suite shapes@1 --editor my_model.py:edit   (your own editor)\n"
+        "         editbench list   (what else there is)",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _follow(todo: Sequence[Job], console: Console) -> Iterator[int]:
+    """Run jobs in as many processes as there are cores, showing each as it finishes."""
+    workers = max(1, min(os.cpu_count() or 1, len(todo)))
+    context = multiprocessing.get_context("spawn")
+    with bar(console) as progress, ProcessPoolExecutor(workers, mp_context=context) as pool:
+        task = progress.add_task("demo", total=len(todo), note="")
+        waiting = {pool.submit(_run_job, job): job for job in todo}
+        while waiting:
+            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                job = waiting.pop(future)
+                progress.update(task, advance=1, note=f"{job.editor} on {job.suite}")
+                yield future.result()

@@ -1,0 +1,296 @@
+"""The one place where pixels enter or leave: decode, validate, align, encode."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PILImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from editbench.regions import Mask
+from editbench.types import EditbenchError, Image
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 64_000_000
+"""Larger images are refused before their pixels are decoded."""
+MAX_ASPECT_CHANGE = 0.01
+"""A resize that changes the aspect ratio by more than this share is refused."""
+
+AlignPolicy = Literal["error", "resize"]
+MaskPolarity = Literal["white=edit", "black=edit", "transparent=edit"]
+
+
+class InvalidImage(EditbenchError):
+    """An image, or what should have been one, that cannot be accepted. The message is stable and free of paths."""
+
+
+class Accepted(NamedTuple):
+    """An image, and what had to be done to accept it."""
+
+    image: Image
+    flags: tuple[str, ...]
+
+
+def size_text(height: int, width: int) -> str:
+    """Return a size as people write it, width first."""
+    return f"{width}x{height}"
+
+
+# --------------------------------------------------------------------------------------------------- decode
+
+
+def open_image(data: bytes | Path) -> PILImage.Image:
+    """Decode a PNG, JPEG or WebP completely.
+
+    Args:
+        data: the bytes of a file, or its path.
+
+    Raises:
+        InvalidImage: if it is unreadable, truncated, animated, too large or in another format.
+        OSError: if the file itself cannot be opened.
+    """
+    raw = data.read_bytes() if isinstance(data, Path) else data
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)
+            opened = PILImage.open(io.BytesIO(raw), formats=FORMATS)
+            if opened.width * opened.height > MAX_PIXELS:
+                size = size_text(opened.height, opened.width)
+                raise InvalidImage(f"{size} pixels are more than the limit of {MAX_PIXELS}")
+            if getattr(opened, "n_frames", 1) != 1:
+                raise InvalidImage(f"animated image with {opened.n_frames} frames, expected one")  # type: ignore[attr-defined]
+            opened.load()
+    except InvalidImage:
+        raise
+    except UnidentifiedImageError:
+        raise InvalidImage("not a PNG, JPEG or WebP image") from None
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        raise InvalidImage(f"cannot be decoded ({type(error).__name__}): truncated or corrupt") from error
+    return opened
+
+
+def decode(data: bytes | Path) -> Accepted:
+    """Decode a file to an `Image`. Raises as `open_image` does."""
+    return from_pil(open_image(data))
+
+
+def from_pil(image: PILImage.Image) -> Accepted:
+    """Convert a Pillow image of any usual mode to an `Image`.
+
+    Orientation (EXIF) is applied; alpha is composited over white, so that hidden colour does not leak; 16-bit
+    grey is scaled by 1/257 (`Image.convert` would saturate it); an ICC profile is ignored. Each leaves a flag.
+
+    Raises:
+        InvalidImage: for modes without a defined conversion (`F`, `I` beyond 16 bits, `LAB`, ...).
+    """
+    flags = set()
+    if image.getexif().get(0x0112, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+        flags.add("exif-orientation")
+    if image.info.get("icc_profile"):
+        flags.add("icc-profile-ignored")
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return Accepted(_grey16(np.asarray(image)), tuple(sorted(flags | {"16-bit"})))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        if np.asarray(rgba)[..., 3].min() < 255:
+            flags.add("alpha")
+            white = PILImage.new("RGBA", rgba.size, (255, 255, 255, 255))
+            rgba = PILImage.alpha_composite(white, rgba)
+        image = rgba
+    elif image.mode == "CMYK":
+        flags.add("cmyk")
+    elif image.mode not in ("RGB", "L", "P", "1"):
+        raise InvalidImage(f"image mode {image.mode!r}, expected RGB, RGBA, L, LA, P, 1, CMYK or 16-bit grey")
+    return Accepted(np.array(image.convert("RGB")), tuple(sorted(flags)))
+
+
+def _grey16(values: npt.NDArray[Any]) -> Image:
+    if values.min() < 0 or values.max() > 65535:
+        raise InvalidImage("grey values outside 0..65535")
+    grey = ((values.astype(np.int64) * 2 + 257) // 514).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+# ------------------------------------------------------------------------------------------ accept an output
+
+
+def as_image(output: object) -> Accepted:
+    """Accept what an editor returned: a Pillow image, an array or a tensor.
+
+    uint8 means 0..255, uint16 0..65535, bool black and white, float must lie in [0, 1] (± 1e-3). Channels come last;
+    a first axis of 1, 3 or 4 is accepted where the last cannot be the channels. Nothing is ever rescaled by its own
+    maximum, and channel order is never guessed.
+
+    Raises:
+        InvalidImage: naming what was returned and what is expected.
+    """
+    if isinstance(output, Accepted):
+        return Accepted(output.image, _with_constant(output))
+    if isinstance(output, PILImage.Image):
+        try:
+            output.load()
+        except Exception as error:
+            raise InvalidImage(f"Pillow image that cannot be loaded ({type(error).__name__})") from error
+        accepted = from_pil(output)
+        return Accepted(accepted.image, _with_constant(accepted))
+    if type(output).__module__.split(".")[0] == "torch" and hasattr(output, "detach"):
+        tensor = output.detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.float()
+        output = tensor.numpy()
+    if not isinstance(output, np.ndarray):
+        raise InvalidImage(f"returned {_describe(output)}, expected a Pillow image, an array or a tensor")
+    accepted = _from_array(output)
+    return Accepted(accepted.image, _with_constant(accepted))
+
+
+def _with_constant(accepted: Accepted) -> tuple[str, ...]:
+    constant = bool((accepted.image == accepted.image[:1, :1]).all())
+    return tuple(sorted({*accepted.flags, "constant"})) if constant else accepted.flags
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else type(value).__name__
+
+
+def _from_array(array: npt.NDArray[Any]) -> Accepted:
+    shape = array.shape
+    if array.ndim == 4 and shape[0] == 1:
+        array = array[0]
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
+        raise InvalidImage(f"array of shape {shape}, expected (H, W, 3)")
+    flags: tuple[str, ...] = ()
+    if array.dtype == np.bool_:
+        pixels = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype == np.uint8:
+        pixels = array
+    elif array.dtype == np.uint16:
+        pixels, flags = ((array.astype(np.int64) * 2 + 257) // 514).astype(np.uint8), ("16-bit",)
+    elif np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all():
+            raise InvalidImage("non-finite pixels (NaN or infinity)")
+        low, high = float(array.min()), float(array.max())
+        if low < -1e-3 or high > 1 + 1e-3:
+            raise InvalidImage(f"float pixels in [{low:.4g}, {high:.4g}], expected [0, 1]")
+        pixels = np.floor(np.clip(array.astype(np.float64), 0, 1) * 255 + 0.5).astype(np.uint8)
+    else:
+        raise InvalidImage(f"array of dtype {array.dtype}, expected uint8 or float in [0, 1]")
+    if pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    if pixels.shape[-1] == 4:
+        accepted = from_pil(PILImage.fromarray(pixels))
+        return Accepted(accepted.image, tuple(sorted({*flags, *accepted.flags})))
+    return Accepted(np.ascontiguousarray(pixels).copy(), flags)
+
+
+def align(accepted: Accepted, height: int, width: int, policy: AlignPolicy) -> Accepted:
+    """Bring an output to the size of its source, or refuse it.
+
+    Args:
+        accepted: the output.
+        height: of the source, in pixels.
+        width: of the source, in pixels.
+        policy: `error` refuses any other size; `resize` resamples with Pillow's Lanczos filter and sets the flag
+            `aligned=resize`, unless the aspect ratio differs by more than 1 %.
+
+    Raises:
+        InvalidImage: naming both sizes.
+    """
+    got_height, got_width = accepted.image.shape[:2]
+    if (got_height, got_width) == (height, width):
+        return accepted
+    sizes = f"size {size_text(got_height, got_width)}, expected {size_text(height, width)}"
+    if policy == "error":
+        raise InvalidImage(sizes)
+    ratio = (got_width * height) / (got_height * width)
+    if max(ratio, 1 / ratio) > 1 + MAX_ASPECT_CHANGE:
+        raise InvalidImage(f"{sizes}: the aspect ratio differs by more than {MAX_ASPECT_CHANGE:.0%}")
+    return Accepted(resize(accepted.image, height, width), tuple(sorted({*accepted.flags, "aligned=resize"})))
+
+
+def resize(image: Image, height: int, width: int) -> Image:
+    """Resample with Pillow's Lanczos filter: one resizer, so that one size change gives one number."""
+    return np.array(PILImage.fromarray(image).resize((width, height), PILImage.Resampling.LANCZOS))
+
+
+# ----------------------------------------------------------------------------------------------------- masks
+
+
+def decode_mask(data: bytes | Path, polarity: MaskPolarity = "white=edit", threshold: int | None = None) -> Mask:
+    """Decode a mask file to `bool (H, W)`, True = edit.
+
+    Args:
+        data: the bytes of a file, or its path.
+        polarity: which pixels mean "edit". `transparent=edit` reads the alpha channel: anything not opaque.
+        threshold: grey level (1..255) from which a pixel is white; None accepts only 0/255, 0/1 and 1-bit masks.
+
+    Raises:
+        InvalidImage: if values other than two occur and no threshold is given; the message has a histogram.
+    """
+    image = open_image(data)
+    if image.getexif().get(0x0112, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if polarity == "transparent=edit":
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            raise InvalidImage(f"mask of mode {image.mode} has no alpha channel, which {polarity!r} would read")
+        levels = 255 - np.asarray(image.convert("RGBA"))[..., 3]
+        return levels > 0 if threshold is None else levels >= threshold
+    white = _two_levels(_grey_levels(image), threshold)
+    return white if polarity == "white=edit" else ~white
+
+
+def _grey_levels(image: PILImage.Image) -> npt.NDArray[Any]:
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith("I"):
+        return np.asarray(image)
+    if image.mode not in ("L", "P", "RGB", "RGBA", "LA"):
+        raise InvalidImage(f"mask mode {image.mode!r}, expected 1, L, P, RGB or RGBA")
+    rgba = np.asarray(image.convert("RGBA"))
+    if (rgba[..., 3] != 255).any():
+        raise InvalidImage("mask with transparent pixels: say mask_polarity 'transparent=edit' if alpha is the mask")
+    if (rgba[..., 0] != rgba[..., 1]).any() or (rgba[..., 0] != rgba[..., 2]).any():
+        raise InvalidImage("coloured mask, expected black and white")
+    return rgba[..., 0]
+
+
+def _two_levels(levels: npt.NDArray[Any], threshold: int | None) -> Mask:
+    if threshold is not None:
+        return np.asarray(levels >= threshold)
+    values, counts = np.unique(levels, return_counts=True)
+    if set(values.tolist()) <= {0, 255} or set(values.tolist()) <= {0, 1}:
+        return np.asarray(levels > 0)
+    shares = counts / levels.size
+    common = sorted(zip(shares, values, strict=True), reverse=True)[:4]
+    histogram = ", ".join(f"{value} ({share:.1%})" for share, value in common)
+    rest = len(values) - len(common)
+    more = f" and {rest} more levels" if rest > 0 else ""
+    raise InvalidImage(f"mask has grey levels {histogram}{more}, expected 0/255 or 0/1; or give mask_threshold (128)")
+
+
+# ------------------------------------------------------------------------------------------- hash and encode
+
+
+def pixels_sha256(image: Image) -> str:
+    """Hash of shape and pixels: equal for equal images, whatever the file format."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Encode `uint8 (H, W, 3)` or `(H, W)` as PNG at zlib level 1 (a third of the default's time, 10 % larger)."""
+    buffer = io.BytesIO()
+    PILImage.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

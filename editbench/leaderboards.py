@@ -1,0 +1,100 @@
+"""Leaderboards: loading runs and record files, and a folder whose CSVs and pages regenerate byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from editbench.board import Board, build_boards, to_csv
+from editbench.plan import RunConfig, chosen_suite, read_config
+from editbench.records import RecordFile, read_records
+from editbench.report.gallery import write_gallery
+from editbench.report.leaderboard import render_boards
+from editbench.store import RunStore, write_whole
+from editbench.types import EditbenchError
+
+PAGE = "index.html"
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a leaderboards folder: one with `records/<suite>/<label>.jsonl[.gz]`."""
+    return (path / "records").is_dir()
+
+
+def load(paths: Iterable[Path]) -> list[Board]:
+    """Build boards from run directories, record files and leaderboards folders.
+
+    Raises:
+        EditbenchError: for a path that is none of these, or records that do not fit together.
+    """
+    files: list[RecordFile] = []
+    for path in paths:
+        if is_folder(path):
+            files += _committed(path)
+        elif path.is_file():
+            files.append(read_records(path))
+        else:
+            files.append(RunStore(path).records())
+    return build_boards(files)
+
+
+def export(boards: Sequence[Board], csv: Path | None, html: Path | None) -> list[Path]:
+    """Write boards as one CSV and one page, where asked for; return what was written."""
+    written = []
+    if csv is not None:
+        tables = [to_csv(board) for board in boards]
+        rows = [table if number == 0 else table.partition("\n")[2] for number, table in enumerate(tables)]
+        write_whole(csv, ["".join(rows).encode()])
+        written.append(csv)
+    if html is not None:
+        write_whole(html, [render_boards(boards, "editbench").encode()])
+        written.append(html)
+    return written
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the CSV of every suite and the page of a leaderboards folder; return their paths."""
+    contents = _contents(folder)
+    for path, data in contents.items():
+        write_whole(path, [data])
+    return list(contents)
+
+
+def check(folder: Path) -> list[Path]:
+    """Return the files of a leaderboards folder that are not byte for byte what its records give."""
+    contents = _contents(folder)
+    stale = [path for path, data in contents.items() if not path.is_file() or path.read_bytes() != data]
+    return stale + [path for path in sorted(folder.glob("*.csv")) if path not in contents]
+
+
+def write_site(path: Path, output_dir: Path) -> Path:
+    """Write the gallery of a run, or the page of a leaderboards folder; return the page to open."""
+    if is_folder(path):
+        page = output_dir / PAGE
+        write_whole(page, [_contents(path)[path / PAGE]])
+        return page
+    if not (path / "run.json").is_file():
+        raise EditbenchError(f"{path} is neither a run directory (run.json) nor a leaderboards folder (records/)")
+    config = RunConfig.from_mapping(read_config(path / "run.json"))
+    return write_gallery(path, chosen_suite(config), output_dir)
+
+
+def _committed(folder: Path) -> list[RecordFile]:
+    found = []
+    for path in sorted((folder / "records").glob("*/*.jsonl*")):
+        file = read_records(path)
+        suite = file.header.suite
+        if "[" in suite.name:
+            raise EditbenchError(f"{path}: {suite.name} is a selection; leaderboards take full runs only")
+        if path.parent.name != suite.name:
+            raise EditbenchError(f"{path}: records of {suite.name} belong into records/{suite.name}/")
+        found.append(file)
+    if not found:
+        raise EditbenchError(f"{folder / 'records'} has no record files")
+    return found
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    boards = build_boards(_committed(folder))
+    contents = {folder / f"{board.suite.name}.csv": to_csv(board).encode() for board in boards}
+    return {**contents, folder / PAGE: render_boards(boards, "editbench leaderboards").encode()}

@@ -1,0 +1,72 @@
+"""Merge the shards of one run that were made in different directories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from editbench.images import encode_png
+from editbench.plan import RunConfig, chosen_suite
+from editbench.records import differences
+from editbench.run import is_complete
+from editbench.store import Cell, Key, RunStore, write_whole
+from editbench.types import EditbenchError
+
+
+def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
+    """Merge runs of the same header into one directory.
+
+    Args:
+        output_dir: where to write; a run of the same header may be there already.
+        runs: run directories.
+
+    Returns:
+        The ids of scenarios that no run has, or has not scored; the records are written when there are none.
+
+    Raises:
+        EditbenchError: if the runs differ in suite, editor, seed or metrics, or disagree about a scenario.
+        StorageError: if results cannot be written.
+    """
+    stores = [RunStore(path) for path in runs]
+    header = stores[0].read_header()
+    for store in stores[1:]:
+        changed = differences(header.to_json(), store.read_header().to_json())
+        if changed:
+            lines = "\n  ".join(changed)
+            raise EditbenchError(f"{stores[0].path} and {store.path} are different runs:\n  {lines}")
+    merged: dict[Key, tuple[Cell, RunStore]] = {}
+    for store in stores:
+        for key, cell in store.cells().items():
+            other = merged.get(key)
+            if other is not None and other[0].record(header) != cell.record(header):
+                raise EditbenchError(f"{other[1].path} and {store.path} disagree about {key[0]!r} (repeat {key[1]})")
+            merged.setdefault(key, (cell, store))
+    target = RunStore(output_dir)
+    details = stores[0].read_run()
+    target.begin(header, {"config": details["config"], "merged_from": [str(path) for path in runs]})
+    target.open_journal("merged")
+    try:
+        cells = target.cells()
+        _copy(target, {key: found for key, found in merged.items() if key not in cells})
+        cells = target.cells()
+        if is_complete(header, cells):
+            target.write_records(header, cells)
+            return []
+    finally:
+        target.close()
+    complete = {key for key, cell in cells.items() if len(cell.record(header).values) == len(header.metrics)}
+    suite = chosen_suite(RunConfig.from_mapping(details["config"]))
+    return [s.id for s in suite if any((s.id, repeat) not in complete for repeat in range(header.repeats))]
+
+
+def _copy(target: RunStore, cells: dict[Key, tuple[Cell, RunStore]]) -> None:
+    events: list[dict[str, object]] = []
+    for (scenario_id, repeat), (cell, store) in cells.items():
+        sha256 = cell.edit["edit_sha256"]
+        if sha256 is not None and not target.edit_path(sha256).exists():
+            write_whole(target.edit_path(sha256), [encode_png(store.read_edit(sha256))])
+        signatures = {spec: signature for spec, (signature, _) in cell.values.items()}
+        values = {spec: value for spec, (_, value) in cell.values.items()}
+        score = {"type": "score", "scenario_id": scenario_id, "repeat": repeat, "values": values}
+        events += [{"type": "start", "signatures": signatures}, dict(cell.edit), score]
+    target.append(events)

@@ -1,0 +1,181 @@
+"""Pixel metrics over a region: the mean runs over the region's own pixels and channels, and over nothing else.
+
+Errors of 8-bit images are whole numbers, so sums are exact: values do not depend on batch, thread count or platform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from editbench.regions import RegionName
+from editbench.types import Direction, Image, Need, Sample, Value
+
+_LEVELS = np.arange(256, dtype=np.int64)
+
+
+def _difference(sample: Sample) -> Image:
+    """Absolute difference of output and source, `uint8 (H, W, 3)`."""
+    if "difference" not in sample.memo:
+        high = np.maximum(sample.output, sample.scenario.source)
+        low = np.minimum(sample.output, sample.scenario.source)
+        sample.memo["difference"] = high - low
+    difference: Image = sample.memo["difference"]
+    return difference
+
+
+def _histogram(sample: Sample, region: RegionName) -> npt.NDArray[np.int64]:
+    """How often each absolute difference 0..255 occurs among the region's pixels and channels, `int64 (256,)`."""
+    key = ("histogram", region)
+    if key not in sample.memo:
+        pixels = _difference(sample)
+        inside = pixels if region == "all" else pixels[sample.scenario.region(region)]
+        sample.memo[key] = np.bincount(inside.ravel(), minlength=256)
+    histogram: npt.NDArray[np.int64] = sample.memo[key]
+    return histogram
+
+
+def mean_absolute_error(sample: Sample, region: RegionName) -> float:
+    """Mean |output − source| over a region, in [0, 1]; the region must not be empty."""
+    histogram = _histogram(sample, region)
+    return int((histogram * _LEVELS).sum()) / (int(histogram.sum()) * 255)
+
+
+def mean_squared_error(sample: Sample, region: RegionName) -> float:
+    """Mean (output − source)² over a region, in [0, 1]; the region must not be empty."""
+    histogram = _histogram(sample, region)
+    return int((histogram * _LEVELS**2).sum()) / (int(histogram.sum()) * 255**2)
+
+
+@dataclass(frozen=True)
+class Mae:
+    """Mean absolute error over a region: mean |output − source|, pixel values scaled to [0, 1]."""
+
+    region: RegionName
+
+    version: ClassVar[int] = 1
+    direction: ClassVar[Direction] = "lower"
+    unit: ClassVar[str] = ""
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def score(self, samples: Sequence[Sample]) -> list[Value]:
+        """Return one value a sample."""
+        return [mean_absolute_error(sample, self.region) for sample in samples]
+
+
+@dataclass(frozen=True)
+class Mse:
+    """Mean squared error over a region: mean (output − source)², pixel values scaled to [0, 1]."""
+
+    region: RegionName
+
+    version: ClassVar[int] = 1
+    direction: ClassVar[Direction] = "lower"
+    unit: ClassVar[str] = ""
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def score(self, samples: Sequence[Sample]) -> list[Value]:
+        """Return one value a sample."""
+        return [mean_squared_error(sample, self.region) for sample in samples]
+
+
+@dataclass(frozen=True)
+class Psnr:
+    """Peak signal-to-noise ratio over a region: 10 log10(1 / mse), capped at 100 dB.
+
+    The cap stands for identical regions, whose ratio is infinite. The largest other value, one level of one channel of
+    one pixel in a 1-megapixel image, is 112.9 dB and capped too; boards count capped cells.
+    """
+
+    region: RegionName
+
+    version: ClassVar[int] = 1
+    direction: ClassVar[Direction] = "higher"
+    unit: ClassVar[str] = "dB"
+    range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+    cap: ClassVar[float] = 100.0
+    needs: ClassVar[tuple[Need, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def score(self, samples: Sequence[Sample]) -> list[Value]:
+        """Return one value a sample."""
+        errors = [mean_squared_error(sample, self.region) for sample in samples]
+        return [min(self.cap, 10 * math.log10(1 / error)) if error else self.cap for error in errors]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Share of the region's pixels whose largest channel difference exceeds tau.
+
+    The default tau of 0.03 is eight levels of 255: beyond rounding and mild compression, below what the eye sees.
+    """
+
+    region: RegionName
+    tau: float = 0.03
+
+    version: ClassVar[int] = 1
+    direction: ClassVar[Direction] = "lower"
+    unit: ClassVar[str] = ""
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tau < 1:
+            raise ValueError(f"tau={self.tau}, expected 0 <= tau < 1")
+
+    def score(self, samples: Sequence[Sample]) -> list[Value]:
+        """Return one value a sample."""
+        values: list[Value] = []
+        for sample in samples:
+            region = sample.scenario.region(self.region)
+            largest = _difference(sample).max(axis=2)
+            moved = np.count_nonzero(largest[region] > self.tau * 255)
+            values.append(moved / int(np.count_nonzero(region)))
+        return values
+
+
+@dataclass(frozen=True)
+class DeltaE:
+    """Mean CIEDE2000 colour difference over a region (scikit-image, D65, 2° observer); 1 is just noticeable."""
+
+    region: RegionName
+
+    version: ClassVar[int] = 1
+    direction: ClassVar[Direction] = "lower"
+    unit: ClassVar[str] = "ΔE00"
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    needs: ClassVar[tuple[Need, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ("scikit-image",)
+
+    def score(self, samples: Sequence[Sample]) -> list[Value]:
+        """Return one value a sample."""
+        values: list[Value] = []
+        for sample in samples:
+            region = sample.scenario.region(self.region)
+            total = math.fsum(self._map(sample)[region].tolist())
+            values.append(total / int(np.count_nonzero(region)))
+        return values
+
+    @staticmethod
+    def _map(sample: Sample) -> npt.NDArray[np.float64]:
+        if "delta_e" not in sample.memo:
+            from skimage.color import deltaE_ciede2000, rgb2lab
+
+            moved = _difference(sample).any(axis=2)
+            distance = np.zeros(moved.shape)
+            if moved.any():
+                before, after = sample.scenario.source[moved], sample.output[moved]
+                distance[moved] = deltaE_ciede2000(rgb2lab(before), rgb2lab(after))
+            sample.memo["delta_e"] = distance
+        result: npt.NDArray[np.float64] = sample.memo["delta_e"]
+        return result

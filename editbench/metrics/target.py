@@ -1,0 +1,81 @@
+"""Any source-referenced metric, measured against the suite's ground truth instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+from editbench.regions import RegionName
+from editbench.registry import bare, create
+from editbench.types import Content, Direction, Metric, Need, Sample, Value
+
+
+@dataclass(frozen=True)
+class Target:
+    """Another metric, with the ground truth in the place of the source: `target:mae,region=edit`.
+
+    Args:
+        region: where to compare.
+        metric: name of a metric that compares output and source over a region.
+    """
+
+    region: RegionName
+    metric: str = bare()
+
+    needs: ClassVar[tuple[Need, ...]] = ("target",)
+
+    def __post_init__(self) -> None:
+        if self.metric == "target":
+            raise ValueError("target:target is circular")
+        _ = self._inner
+
+    @cached_property
+    def _inner(self) -> Metric:
+        inner: Metric = create("metric", f"{self.metric}:region={self.region}")
+        return inner
+
+    @property
+    def version(self) -> int:
+        """That of the metric."""
+        return self._inner.version
+
+    @property
+    def direction(self) -> Direction:
+        """That of the metric."""
+        return self._inner.direction
+
+    @property
+    def unit(self) -> str:
+        """That of the metric."""
+        return self._inner.unit
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """That of the metric."""
+        return self._inner.range
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those of the metric."""
+        return self._inner.libraries
+
+    @property
+    def cap(self) -> float | None:
+        """That of the metric, if it has one."""
+        return getattr(self._inner, "cap", None)
+
+    def score(self, samples: Sequence[Sample]) -> Sequence[Value]:
+        """Return one value a sample."""
+        return self._inner.score([_against_target(sample) for sample in samples])
+
+
+def _against_target(sample: Sample) -> Sample:
+    if "against_target" not in sample.memo:
+        target, mask = sample.scenario.target, sample.scenario.mask
+        assert target is not None
+        scenario = replace(sample.scenario, load=lambda: Content(source=target, mask=mask))
+        sample.memo["against_target"] = Sample(scenario, sample.output)
+    against: Sample = sample.memo["against_target"]
+    return against

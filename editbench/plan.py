@@ -1,0 +1,229 @@
+"""What to run: a configuration, and the plan that it becomes once everything is loaded and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from editbench.editors import code_sha256, load_editor
+from editbench.images import AlignPolicy
+from editbench.metrics import describe, load_metrics
+from editbench.records import EditorInfo, Header, SuiteInfo
+from editbench.registry import spec_of
+from editbench.specs import did_you_mean, slug
+from editbench.store import RunStore
+from editbench.suites import Selection, load_suite, select_each, select_first, select_ids
+from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Editor, Metric, Suite
+
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()+-]{0,63}")
+"""No leading sign (a spreadsheet would see a formula), no markup, no control characters."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run can be told; the same names as on the command line and in `--config` files."""
+
+    suite: str
+    """Suite spec: shapes@1, photos@1, folder:PATH …"""
+    editor: str
+    """Editor spec: identity, folder:PATH, command:PROGRAM, path.py:Name …"""
+    label: str | None = None
+    """Name on the board; by default the editor's spec."""
+    metrics: str | None = None
+    """Metric specs, separated by commas; by default the standard set."""
+    limit: int | None = None
+    """Only the first N scenarios: a suite identity of its own."""
+    each: int | None = None
+    """Only the first N scenarios of every category."""
+    sample_id: tuple[str, ...] = ()
+    """Only these scenarios."""
+    seed: int = 0
+    repeats: int = 1
+    batch_size: int | None = None
+    """Requests a call; by default what the editor asks for, or 1."""
+    align: AlignPolicy = "error"
+    """What to do with an output of another size: refuse it, or resize it."""
+    timeout: float | None = None
+    """Seconds for one sample; the editor then runs in a process that can be killed."""
+    retry_on_error: int = 0
+    """How often to try a failed edit again, with the same seed."""
+    shard: str = "1/1"
+    """i/n: only every n-th task, starting with the i-th."""
+    output_dir: str | None = None
+    """The run directory; by default runs/<suite>/<label>."""
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> RunConfig:
+        """Check names and types of a configuration read from a file.
+
+        Raises:
+            EditbenchError: naming the option, its value and what was expected.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        known = [f.name for f in fields(cls)]
+        for name in data:
+            if name not in known:
+                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), known)}")
+        if isinstance(data.get("metrics"), list):
+            data = {**data, "metrics": ",".join(map(str, data["metrics"]))}
+        try:
+            return TypeAdapter(cls).validate_python(dict(data))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"])) or "configuration"
+            raise EditbenchError(f"{name}: {first['msg']} (got {first.get('input')!r})") from None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration made real: everything loaded and checked, nothing written yet."""
+
+    config: RunConfig
+    suite: Suite
+    editor: AnyEditor
+    metrics: Mapping[str, Metric]
+    header: Header
+    store: RunStore
+    warnings: tuple[str, ...]
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """The signature of every metric."""
+        return {spec: self.header.signature(spec) for spec in self.metrics}
+
+    @property
+    def total(self) -> int:
+        """Number of (scenario, repeat) cells of the whole run, all shards together."""
+        return len(self.suite) * self.config.repeats
+
+
+def make_plan(
+    config: RunConfig,
+    editor: AnyEditor | Callable[..., object] | None = None,
+    metrics: Sequence[str | Metric] | None = None,
+) -> Plan:
+    """Load and check everything that a run needs; write nothing.
+
+    Args:
+        config: what to run.
+        editor: an editor object or function to use instead of `config.editor`, which then only names it.
+        metrics: metric specs or objects to use instead of `config.metrics`.
+
+    Raises:
+        EditbenchError: for anything that is wrong, before the first edit.
+    """
+    chosen = load_editor(config.editor if editor is None else editor)
+    spec = config.editor if editor is None else spec_of(chosen)
+    suite = chosen_suite(config)
+    loaded = load_metrics(config.metrics if metrics is None else metrics)
+    _check_numbers(config)
+    canonical = spec_of(chosen)
+    label = config.label or (canonical if LABEL.fullmatch(canonical) else slug(canonical))
+    if not LABEL.fullmatch(label):
+        raise EditbenchError(f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()+-', a letter first")
+    warnings = _prepare(chosen, suite)
+    whole = suite.suite if isinstance(suite, Selection) else suite
+    header = Header(
+        suite=SuiteInfo(suite.name, suite.identity, len(suite), spec_of(whole)),
+        editor=EditorInfo(
+            spec=canonical,
+            label=label,
+            mask_access=chosen.mask_access,
+            control=bool(getattr(chosen, "control", False)),
+            trained_on=tuple(getattr(chosen, "trained_on", ())),
+            code_sha256=code_sha256(spec),
+        ),
+        seed=config.seed,
+        repeats=config.repeats,
+        align=config.align,
+        metrics={name: describe(metric) for name, metric in loaded.items()},
+    )
+    path = Path(config.output_dir) if config.output_dir else Path("runs") / slug(suite.name) / slug(label)
+    return Plan(config, suite, chosen, loaded, header, RunStore(path), tuple(warnings))
+
+
+def chosen_suite(config: RunConfig) -> Suite:
+    """Return the suite of a configuration, or the selection of it that is asked for."""
+    suite = load_suite(config.suite)
+    if config.sample_id:
+        return select_ids(suite, config.sample_id)
+    if config.each is not None:
+        return select_each(suite, config.each)
+    return suite if config.limit is None else select_first(suite, config.limit)
+
+
+def _check_numbers(config: RunConfig) -> None:
+    minima = {"repeats": 1, "batch_size": 1, "retry_on_error": 0, "seed": 0}
+    for name, minimum in minima.items():
+        value = getattr(config, name)
+        if value is not None and value < minimum:
+            raise EditbenchError(f"{name}: {value}, expected at least {minimum}")
+    if config.timeout is not None and config.timeout <= 0:
+        raise EditbenchError(f"timeout: {config.timeout}, expected seconds above 0")
+    parse_shard(config.shard)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (i, n) for `i/n` with 1 <= i <= n; raises EditbenchError otherwise."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise EditbenchError(f"shard {text!r}, expected i/n with i from 1 to n, such as 1/4")
+    return int(match[1]), int(match[2])
+
+
+def _prepare(editor: AnyEditor, suite: Suite) -> Sequence[str]:
+    leaf = leaf_of(editor)
+    return leaf.prepare(suite) if isinstance(leaf, Answers) else ()
+
+
+def leaf_of(editor: AnyEditor) -> Editor | Answers:
+    """Return the editor that makes the images: the innermost one of a composite."""
+    return leaf_of(editor.editor) if isinstance(editor, Composite) else editor
+
+
+def sample_seed(seed: int, scenario_id: str, repeat: int) -> int:
+    """Return the seed of one sample, 31 bits, independent of batch, shard and order."""
+    digest = hashlib.sha256(f"{seed}/{scenario_id}/{repeat}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+# ------------------------------------------------------------------------------------------------ from files
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read options from a YAML file, or from the run.json of an earlier run.
+
+    Raises:
+        EditbenchError: if the file cannot be read or is not a mapping.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise EditbenchError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise EditbenchError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
+    if isinstance(data, dict) and isinstance(data.get("config"), dict):
+        data = {name: value for name, value in data["config"].items() if value not in (None, [])}
+    if not isinstance(data, dict):
+        raise EditbenchError(f"{path}: {type(data).__name__}, expected options as `name: value`")
+    return {str(name).replace("-", "_"): value for name, value in data.items()}
+
+
+def plan_of_run(path: Path, more_metrics: str | None = None) -> Plan:
+    """Return the plan of a run on disk, with metrics added to its own.
+
+    Raises:
+        EditbenchError: if there is no run, or it cannot be planned again.
+    """
+    store = RunStore(path)
+    header = store.read_header()
+    config = RunConfig.from_mapping({**read_config(path / "run.json"), "output_dir": str(path)})
+    metrics = [*header.metrics, *(m for m in load_metrics(more_metrics or []) if m not in header.metrics)]
+    return make_plan(config, metrics=metrics)

@@ -1,0 +1,252 @@
+"""The record format: a header with the stable part of a run, then one canonical JSON line per (scenario, repeat)."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from editbench.types import EDIT_STATUSES, EditbenchError, Failed, MaskAccess, Record, Undefined, Value
+
+SCHEMA = 1
+"""Raised when a reader of today could misread a file of tomorrow."""
+
+
+class InvalidRecords(EditbenchError):
+    """A record file, journal or run.json that cannot be trusted; the message names file and line."""
+
+
+# --------------------------------------------------------------------------------------------- canonical JSON
+
+
+def dumps(value: object) -> str:
+    """Return canonical JSON: sorted keys, no spaces, shortest floats; NaN and Infinity raise ValueError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse JSON strictly: a duplicate key or a non-finite number raises ValueError."""
+    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
+    return result
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"non-finite number {name}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"non-finite number {text}")
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------ header
+
+
+@dataclass(frozen=True)
+class SuiteInfo:
+    """Which scenarios a run is about."""
+
+    name: str
+    identity: str
+    scenarios: int
+    spec: str
+    """Loads the whole suite again; a selection is in the name."""
+
+
+@dataclass(frozen=True)
+class EditorInfo:
+    """Which editor a run is about."""
+
+    spec: str
+    label: str
+    mask_access: MaskAccess
+    control: bool = False
+    trained_on: tuple[str, ...] = ()
+    code_sha256: str | None = None
+    """Hash of the file of an editor named by `path.py:Name`."""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a board needs to know about a metric, and everything its values depend on but the run."""
+
+    version: int
+    direction: str
+    unit: str
+    range: tuple[float | None, float | None]
+    """None stands for an infinite end."""
+    cap: float | None = None
+    failed_value: float | None = None
+    """What a failed edit counts as; None leaves it out of the mean."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The stable part of a run: no times, no hardware, no paths but those of its specs."""
+
+    suite: SuiteInfo
+    editor: EditorInfo
+    seed: int
+    repeats: int
+    align: str
+    metrics: Mapping[str, MetricInfo]
+    schema: int = SCHEMA
+
+    def signature(self, metric: str) -> str:
+        """Return the signature of one metric of this run as 12 hex digits.
+
+        Numbers with different signatures never share a column: it covers the metric's spec and version, the suite,
+        the alignment policy, the weights and the library versions that matter.
+        """
+        parts = [metric, asdict(self.metrics[metric]), self.suite.identity, self.align]
+        return hashlib.sha256(dumps(parts).encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the header as JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Header:
+        """Read a header back.
+
+        Raises:
+            InvalidRecords: for a newer schema or a field that is missing, unknown or of the wrong type.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("schema"), int):
+            raise InvalidRecords("no editbench header (a JSON object with a schema number)")
+        if data["schema"] > SCHEMA:
+            raise InvalidRecords(f"schema {data['schema']} is newer than {SCHEMA}: upgrade editbench to read it")
+        try:
+            metrics = {
+                name: MetricInfo(**{**info, "range": tuple(info["range"])}) for name, info in data["metrics"].items()
+            }
+            editor = EditorInfo(**{**data["editor"], "trained_on": tuple(data["editor"]["trained_on"])})
+            suite = SuiteInfo(**data["suite"])
+            return cls(**{**data, "suite": suite, "editor": editor, "metrics": metrics})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InvalidRecords(f"malformed header ({error})") from error
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return one line for each leaf that differs between two JSON objects: `editor.spec: 'a' -> 'b'`."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return lines
+
+
+# ----------------------------------------------------------------------------------------------------- records
+
+
+def value_to_json(value: Value) -> dict[str, Any]:
+    """Return a metric's value as `{"value": x}`, `{"undefined": reason}` or `{"error": reason}`."""
+    if isinstance(value, Undefined):
+        return {"undefined": value.reason}
+    if isinstance(value, Failed):
+        return {"error": value.reason}
+    return {"value": value}
+
+
+def value_from_json(data: Any) -> Value:
+    """Read a value back; raises ValueError for anything `value_to_json` does not write."""
+    match data:
+        case {"value": int() | float() as value, **rest} if not rest and not isinstance(value, bool):
+            return float(value)
+        case {"undefined": str() as reason, **rest} if not rest:
+            return Undefined(reason)
+        case {"error": str() as reason, **rest} if not rest:
+            return Failed(reason)
+    raise ValueError(f"metric value {data!r}, expected one of value, undefined, error")
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """Return a record as JSON data; absent reason and flags are left out."""
+    data = {f.name: getattr(record, f.name) for f in fields(record)}
+    data["values"] = {spec: value_to_json(value) for spec, value in record.values.items()}
+    data["flags"] = list(record.flags)
+    return {key: value for key, value in data.items() if key not in ("reason", "flags") or value}
+
+
+def record_from_json(data: Any) -> Record:
+    """Read a record back; raises ValueError with what is wrong."""
+    names = {f.name for f in fields(Record)}
+    if not isinstance(data, dict) or not names - {"reason", "flags"} <= set(data) <= names:
+        found = sorted(data) if isinstance(data, dict) else type(data).__name__
+        raise ValueError(f"record with fields {found}, expected {sorted(names)}")
+    if data["edit_status"] not in EDIT_STATUSES:
+        raise ValueError(f"edit_status {data['edit_status']!r}, expected one of {', '.join(EDIT_STATUSES)}")
+    if not isinstance(data["repeat"], int) or not all(isinstance(data[k], str) for k in ("scenario_id", "cluster")):
+        raise ValueError("scenario_id and cluster must be text, repeat a whole number")
+    values = {spec: value_from_json(value) for spec, value in data["values"].items()}
+    return Record(**{**data, "values": values, "flags": tuple(data.get("flags", ()))})
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """A record file in memory."""
+
+    header: Header
+    records: Sequence[Record]
+    sha256: str
+    """Hash of the uncompressed bytes."""
+
+
+def format_records(header: Header, records: Iterable[Record]) -> Iterator[bytes]:
+    """Yield the lines of a record file; `records` must come sorted by scenario id and repeat."""
+    yield dumps(header.to_json()).encode() + b"\n"
+    for record in records:
+        yield dumps(record_to_json(record)).encode() + b"\n"
+
+
+def read_records(path: Path) -> RecordFile:
+    """Read a `.jsonl` or `.jsonl.gz` record file.
+
+    Raises:
+        InvalidRecords: naming file and line, for anything but a complete, sorted file without duplicates.
+    """
+    if not path.is_file():
+        raise InvalidRecords(f"no record file {path}")
+    raw = path.read_bytes()
+    try:
+        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError) as error:
+        raise InvalidRecords(f"{path}: damaged gzip file ({error})") from error
+    if not data.endswith(b"\n"):
+        raise InvalidRecords(f"{path}: the last line is cut off; restore the file or score the run again")
+    lines = data[:-1].split(b"\n")
+    records: list[Record] = []
+    number = 1
+    try:
+        header = Header.from_json(loads(lines[0]))
+        for line in lines[1:]:
+            number += 1
+            records.append(record_from_json(loads(line)))
+            if len(records) > 1 and _key(records[-2]) >= _key(records[-1]):
+                raise ValueError(f"{_key(records[-1])} is a duplicate or out of order")
+    except (InvalidRecords, ValueError) as error:
+        raise InvalidRecords(f"{path}:{number}: {error}") from error
+    return RecordFile(header, records, hashlib.sha256(data).hexdigest())
+
+
+def _key(record: Record) -> tuple[str, int]:
+    return record.scenario_id, record.repeat

@@ -1,0 +1,293 @@
+"""Names to components and back: a table of lazy paths, entry points, and "did you mean"."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from editbench.specs import PYTHON_FILE, PYTHON_MODULE, Spec, SpecError, did_you_mean, parse, quote
+from editbench.types import EditbenchError
+
+Kind = Literal["suite", "editor", "metric"]
+
+
+class Entry(typing.NamedTuple):
+    """A built-in component: where it lives and one line about it, so that `list` imports nothing."""
+
+    path: str
+    about: str
+
+
+BUILT_IN: dict[Kind, dict[str, Entry]] = {
+    "suite": {
+        "shapes@1": Entry("editbench.suites.shapes:Shapes", "240 rendered scenes with exact targets, masks and checks"),
+        "photos@1": Entry("editbench.suites.photos:Photos", "scikit-image's photographs with hand-drawn masks"),
+        "folder": Entry("editbench.suites.folder:FolderSuite", "your own data: folder:PATH with a scenarios.jsonl"),
+    },
+    "editor": {
+        "identity": Entry("editbench.editors.controls:Identity", "control: the source, unchanged"),
+        "target": Entry("editbench.editors.controls:Target", "control: the suite's ground truth"),
+        "noise": Entry("editbench.editors.controls:Noise", "control: Gaussian noise on the whole image"),
+        "blur": Entry("editbench.editors.controls:Blur", "control: Gaussian blur of the whole image"),
+        "jpeg": Entry("editbench.editors.controls:Jpeg", "control: a JPEG round trip of the whole image"),
+        "fill": Entry("editbench.editors.controls:Fill", "control: mid-grey inside the mask"),
+        "shuffle": Entry("editbench.editors.controls:Shuffle", "control: the target (or source) of another scenario"),
+        "paste": Entry("editbench.editors.controls:Paste", "another editor's output inside the mask, source outside"),
+        "biharmonic": Entry("editbench.editors.classical:Biharmonic", "scikit-image's inpainting of the mask: removal"),
+        "recolor": Entry("editbench.editors.classical:Recolor", "moves the mask toward the colour named in the prompt"),
+        "harmonise": Entry("editbench.editors.classical:Harmonise", "matches the mask's colours to its surroundings"),
+        "folder": Entry("editbench.editors.external:FolderAnswers", "finished images, by id: folder:PATH or a JSONL"),
+        "command": Entry("editbench.editors.external:Command", "any program: command:PROGRAM {request} {out}"),
+    },
+    "metric": {
+        "psnr": Entry("editbench.metrics.pixel:Psnr", "peak signal-to-noise ratio over a region, capped at 100 dB"),
+        "mae": Entry("editbench.metrics.pixel:Mae", "mean absolute error over a region"),
+        "mse": Entry("editbench.metrics.pixel:Mse", "mean squared error over a region"),
+        "changed": Entry("editbench.metrics.pixel:Changed", "share of a region's pixels that moved by more than tau"),
+        "delta_e": Entry("editbench.metrics.pixel:DeltaE", "mean CIEDE2000 colour difference over a region"),
+        "ssim": Entry("editbench.metrics.structural:Ssim", "structural similarity from the region's own pixels only"),
+        "target": Entry("editbench.metrics.target:Target", "another metric, measured against the ground truth"),
+        "success": Entry("editbench.metrics.checks:Success", "1 if every check of the scenario passes"),
+        "success_graded": Entry("editbench.metrics.checks:SuccessGraded", "how far the edit got, from the checks"),
+        "composite": Entry("editbench.metrics.checks:Composite", "sqrt(success · locality): what boards are ranked by"),
+        "noop": Entry("editbench.metrics.checks:Noop", "locality over the whole image where nothing was to be edited"),
+    },
+}
+
+
+def bare(default: Any = MISSING) -> Any:
+    """Declare the dataclass field that is written first and without its name."""
+    return field(default=default, metadata={"bare": True})
+
+
+def nested(kind: Kind) -> Any:
+    """Declare a dataclass field that holds another component, written as a nested spec."""
+    return field(metadata={"kind": kind})
+
+
+# ----------------------------------------------------------------------------------------- names to components
+
+_names: dict[type, str] = {}
+
+
+def names(kind: Kind) -> dict[str, str]:
+    """Return every known name of a kind with one line about it; plug-ins are named, not imported."""
+    found = {name: entry.about for name, entry in BUILT_IN[kind].items()}
+    for point in _entry_points(kind):
+        origin = f"plug-in {point.dist.name} {point.dist.version}" if point.dist else "plug-in"
+        found.setdefault(point.name, origin)
+    return found
+
+
+def lookup(kind: Kind, name: str) -> Any:
+    """Import what a name stands for.
+
+    Raises:
+        SpecError: if nothing has that name, or importing it fails; the message has the reason.
+    """
+    if name in BUILT_IN[kind]:
+        module, _, attribute = BUILT_IN[kind][name].path.partition(":")
+        thing = getattr(importlib.import_module(module), attribute)
+    else:
+        try:
+            thing = _lookup_foreign(kind, name)
+        except EditbenchError:
+            raise
+        except Exception as error:  # foreign code may raise anything at import
+            raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if isinstance(thing, type):
+        _names[thing] = name
+    return thing
+
+
+def _lookup_foreign(kind: Kind, name: str) -> Any:
+    if PYTHON_FILE.fullmatch(name):
+        path, _, attribute = name.rpartition(":")
+        return _attribute(_load_file(Path(path)), attribute, name)
+    for point in _entry_points(kind):
+        if point.name == name:
+            return point.load()
+    if PYTHON_MODULE.fullmatch(name):
+        module, _, attribute = name.rpartition(":")
+        return _attribute(importlib.import_module(module), attribute, name)
+    hint = did_you_mean(name, names(kind)) or f": `editbench list {kind}s` shows all"
+    raise SpecError(f"unknown {kind} {name!r}{hint}")
+
+
+def _entry_points(kind: Kind) -> Iterator[importlib.metadata.EntryPoint]:
+    yield from importlib.metadata.entry_points(group=f"editbench.{kind}s")
+
+
+def package_version(name: str) -> str | None:
+    """Return the installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _load_file(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise SpecError(f"no file {str(path)!r}")
+    resolved = path.resolve()
+    name = f"editbench_file_{hashlib.sha256(str(resolved).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, resolved)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up while it is being executed
+    sys.path.append(str(resolved.parent))  # so that a file can import its neighbours; last, so that it hides nothing
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _attribute(module: types.ModuleType, attribute: str, name: str) -> Any:
+    if not hasattr(module, attribute):
+        public = [word for word in vars(module) if not word.startswith("_")]
+        raise SpecError(f"{name.rpartition(':')[0]} has no {attribute!r}{did_you_mean(attribute, public)}")
+    return getattr(module, attribute)
+
+
+# ---------------------------------------------------------------------------------------- specs to components
+
+
+def create(kind: Kind, spec: str) -> Any:
+    """Build the component that a spec string describes.
+
+    Raises:
+        SpecError: for an unknown name or option, or a value of the wrong type.
+    """
+    parsed = parse(spec)
+    thing = lookup(kind, parsed.name)
+    if not isinstance(thing, type):
+        if parsed.bare is not None or parsed.options:
+            raise SpecError(f"{kind} {parsed.name!r} is a {type(thing).__name__} and takes no options")
+        return thing
+    arguments = _arguments(kind, parsed, thing)
+    try:
+        return thing(**arguments)
+    except EditbenchError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{kind} {spec!r}: {error}") from error
+
+
+def _arguments(kind: Kind, parsed: Spec, cls: type) -> dict[str, Any]:
+    known = {f.name: f for f in fields(cls) if f.init} if is_dataclass(cls) else {}
+    given = dict(parsed.options)
+    if parsed.bare is not None:
+        first = next((f.name for f in known.values() if f.metadata.get("bare")), None)
+        if first is None or first in given:
+            hint = did_you_mean(parsed.bare, known)
+            raise SpecError(f"{kind} {parsed.name!r} has no bare option {parsed.bare!r}, expected option=value{hint}")
+        given[first] = parsed.bare
+    arguments = {}
+    for option, text in given.items():
+        if option not in known:
+            options = ", ".join(known) or "none"
+            hint = did_you_mean(option, known) or f" (it has: {options})"
+            raise SpecError(f"{kind} {parsed.name!r} has no option {option!r}{hint}")
+        arguments[option] = _convert(known[option], _hint(cls, known[option]), text, f"{kind} {parsed.name!r}")
+    missing = [f.name for f in known.values() if _default(f) is MISSING and f.name not in arguments]
+    if missing:
+        raise SpecError(f"{kind} {parsed.name!r} needs {', '.join(missing)}: {_usage(parsed.name, known)}")
+    return arguments
+
+
+def _hint(cls: type, f: Field[Any]) -> Any:
+    """Resolve one annotation; others may name what only a type checker imports."""
+    holder = types.SimpleNamespace(__annotations__={f.name: f.type})
+    return typing.get_type_hints(holder, globalns=vars(sys.modules[cls.__module__]))[f.name]
+
+
+def _usage(name: str, known: Mapping[str, Field[Any]]) -> str:
+    required = [f for f in known.values() if _default(f) is MISSING]
+    parts = [f.name.upper() if f.metadata.get("bare") else f"{f.name}=…" for f in required]
+    return f"write {name}:{','.join(parts)}"
+
+
+def _default(f: Field[Any]) -> Any:
+    return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+def _convert(f: Field[Any], hint: Any, text: str, owner: str) -> Any:
+    if "kind" in f.metadata:
+        return create(f.metadata["kind"], text)
+    choices: tuple[Any, ...] = ()
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if text in choices:
+            return text
+        expected = "one of " + ", ".join(map(str, choices))
+        raise SpecError(f"{owner}: {f.name}={text!r}, expected {expected}{did_you_mean(text, choices)}")
+    accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in accepted and text == "none":
+        return None
+    for kind in accepted:
+        try:
+            if kind is bool:
+                return {"true": True, "false": False}[text]
+            if kind is int or kind is float:
+                number = kind(text)
+                if kind is float and not -1e308 < number < 1e308:
+                    raise ValueError
+                return number
+            if kind in (str, Path):
+                return kind(text)
+        except (ValueError, KeyError):
+            continue
+    words = {bool: "true or false", int: "a whole number", float: "a finite number", type(None): "none"}
+    expected = " or ".join(words.get(kind, str(kind)) for kind in accepted)
+    raise SpecError(f"{owner}: {f.name}={text!r}, expected {expected}")
+
+
+def spec_of(component: Any) -> str:
+    """Return the canonical spec string of a component; the inverse of `create`.
+
+    Options at their default are left out, `region` is always written.
+    """
+    given = getattr(component, "spec", None)
+    if isinstance(given, str):
+        return given
+    cls = type(component)
+    name = _names.get(cls)
+    if name is None:
+        name = f"{cls.__module__}:{cls.__qualname__}"
+        for entries in BUILT_IN.values():
+            for built_in, entry in entries.items():
+                if entry.path == name:
+                    name = built_in
+    parts = []
+    for f in fields(cls) if is_dataclass(cls) else ():
+        value = getattr(component, f.name)
+        if not f.init or (value == _default(f) and f.name != "region"):
+            continue
+        text = spec_of(value) if "kind" in f.metadata else _format(value)
+        written = quote(text) if "kind" not in f.metadata else _bracket(text)
+        parts.append((not f.metadata.get("bare"), written if f.metadata.get("bare") else f"{f.name}={written}"))
+    parts.sort(key=lambda part: part[0])
+    return f"{name}:{','.join(text for _, text in parts)}" if parts else name
+
+
+def _bracket(text: str) -> str:
+    return f"[{text}]" if any(character in text for character in ":,[]") else text
+
+
+def _format(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

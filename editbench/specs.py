@@ -1,0 +1,142 @@
+"""The grammar of spec strings: `name[:option=value[,option=value…]]`.
+
+One field of a component may be its *bare* option, written first and without a name (`folder:PATH`). A value with
+commas or brackets stands in brackets, and so does a nested spec (`paste:editor=[recolor:leak=0.3],feather=4`).
+Python code is named by `path/to/file.py:Name` or `package.module:Name`, options following a second colon.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from editbench.types import EditbenchError
+
+OPTION = re.compile(r"([A-Za-z_]\w*)=")
+PYTHON_FILE = re.compile(r"(?P<name>[^:]+\.py:[A-Za-z_]\w*)(?::(?P<options>.*))?", re.DOTALL)
+PYTHON_MODULE = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)+:[A-Za-z_]\w*)(?::(?P<options>.*))?", re.DOTALL)
+
+
+class SpecError(EditbenchError):
+    """A spec string that names nothing or cannot be read."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `: did you mean 'x'?` for the nearest known words, or an empty string."""
+    near = difflib.get_close_matches(word, sorted(known), n=2, cutoff=0.5)
+    near += [name for name in sorted(known) if name.split("@")[0] == word and name not in near]
+    return f": did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec string taken apart; values are still text."""
+
+    name: str
+    bare: str | None
+    options: Mapping[str, str]
+
+
+def split_list(text: str) -> list[str]:
+    """Split a list of specs at its commas; a bare `option=value` continues the item before it.
+
+    >>> split_list("psnr:region=keep,changed:region=edit,tau=0.1,success")
+    ['psnr:region=keep', 'changed:region=edit,tau=0.1', 'success']
+    """
+    items: list[str] = []
+    for part in _split(text):
+        if items and OPTION.match(part):
+            items[-1] += ("," if ":" in items[-1] else ":") + part
+        elif part:
+            items.append(part)
+    return items
+
+
+def parse(text: str) -> Spec:
+    """Take a spec string apart.
+
+    >>> parse("paste:editor=[recolor:leak=0.3],feather=4").options
+    {'editor': 'recolor:leak=0.3', 'feather': '4'}
+
+    Raises:
+        SpecError: for unbalanced brackets, an option given twice or an empty name.
+    """
+    match = PYTHON_FILE.fullmatch(text) or PYTHON_MODULE.fullmatch(text)
+    if match:
+        name, rest = match["name"], match["options"] or ""
+    else:
+        name, _, rest = text.partition(":")
+    if not name.strip():
+        raise SpecError(f"spec {text!r} has no name, expected name[:option=value,…]")
+    bare_parts: list[str] = []
+    options: dict[str, str] = {}
+    for part in _split(rest) if rest else []:
+        option = OPTION.match(part)
+        if option and option[1] in options:
+            raise SpecError(f"spec {text!r} gives option {option[1]!r} twice")
+        if option:
+            options[option[1]] = _unquote(part[option.end() :])
+        elif options:
+            raise SpecError(f"spec {text!r}: {part!r} follows an option; a value with commas stands in brackets")
+        else:
+            bare_parts.append(part)
+    return Spec(name, _unquote(",".join(bare_parts)) if bare_parts else None, options)
+
+
+def _split(text: str) -> list[str]:
+    parts, depth, start, position = [], 0, 0, 0
+    while position < len(text):
+        character = text[position]
+        if character == '"' and (position == 0 or text[position - 1] in "=:,"):
+            try:
+                _, position = json.JSONDecoder().raw_decode(text, position)
+            except json.JSONDecodeError:
+                raise SpecError(f"spec {text!r} has an unfinished quoted value") from None
+            continue
+        depth += (character == "[") - (character == "]")
+        if depth < 0:
+            break
+        if character == "," and depth == 0:
+            parts.append(text[start:position].strip())
+            start = position + 1
+        position += 1
+    if depth != 0:
+        raise SpecError(f"spec {text!r} has unbalanced brackets")
+    return [*parts, text[start:].strip()]
+
+
+def _unquote(value: str) -> str:
+    if value.startswith('"'):
+        return str(json.loads(value))
+    if value.startswith("[") and value.endswith("]"):
+        depth = 0
+        for position, character in enumerate(value):
+            depth += (character == "[") - (character == "]")
+            if depth == 0:
+                return value[1:-1] if position == len(value) - 1 else value
+    return value
+
+
+def quote(value: str) -> str:
+    """Return a value as it stands in a spec: plain, in brackets, or as a JSON string."""
+    plain = value and value == value.strip() and not value.startswith('"')
+    if plain and not any(character in value for character in ",[]") and not OPTION.match(value):
+        return value
+    bracketed = f"[{value}]"
+    try:
+        parts = _split(bracketed)
+    except SpecError:
+        parts = []
+    if plain and parts == [bracketed] and _unquote(bracketed) == value:
+        return bracketed
+    return json.dumps(value, ensure_ascii=False)
+
+
+def slug(spec: str) -> str:
+    """Return a file name for a spec: readable, safe, and distinct for distinct specs."""
+    readable = re.sub(r"[^A-Za-z0-9._@-]+", "-", spec).strip("-.")[:48]
+    return readable if readable == spec else f"{readable}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"

@@ -1,0 +1,92 @@
+"""Suites: where scenarios come from, and selections of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from editbench.registry import create
+from editbench.specs import did_you_mean
+from editbench.types import EditbenchError, Scenario, Suite
+
+
+def load_suite(spec: str) -> Suite:
+    """Load a suite by its spec string (`shapes@1`, `photos@1`, `shapes@1:size=64`, `folder:PATH`).
+
+    Raises:
+        EditbenchError: naming what is wrong with the spec or the data.
+    """
+    suite: Suite = create("suite", spec)
+    return suite
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some scenarios of a suite, as an identity and a denominator of their own."""
+
+    suite: Suite
+    indices: tuple[int, ...]
+    label: str
+    """What was selected, for people: `first=24`."""
+
+    @property
+    def name(self) -> str:
+        """The suite's name and the selection in brackets."""
+        return f"{self.suite.name}[{self.label}]"
+
+    @property
+    def identity(self) -> str:
+        """sha256 of the suite's identity and the selected positions."""
+        return hashlib.sha256(f"{self.suite.identity}{list(self.indices)}".encode()).hexdigest()
+
+    @property
+    def licence(self) -> str:
+        """Terms of the data."""
+        return self.suite.licence
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Scenario:
+        return self.suite[self.indices[index]]
+
+    def __iter__(self) -> Iterator[Scenario]:
+        return (self.suite[index] for index in self.indices)
+
+
+def select_first(suite: Suite, count: int) -> Suite:
+    """Select the first `count` scenarios; the suite itself if it has no more than that.
+
+    Raises:
+        EditbenchError: for a count below 1.
+    """
+    if count < 1:
+        raise EditbenchError(f"limit {count}, expected at least 1")
+    return suite if count >= len(suite) else Selection(suite, tuple(range(count)), f"first={count}")
+
+
+def select_each(suite: Suite, count: int) -> Suite:
+    """Select `count` scenarios of every category, in the suite's order: a stratified subset."""
+    taken: dict[str, int] = {}
+    indices = []
+    for index, scenario in enumerate(suite):
+        taken[scenario.category] = taken.get(scenario.category, 0) + 1
+        if taken[scenario.category] <= count:
+            indices.append(index)
+    return suite if len(indices) == len(suite) else Selection(suite, tuple(indices), f"each={count}")
+
+
+def select_ids(suite: Suite, ids: Sequence[str]) -> Suite:
+    """Select scenarios by id, in the suite's order.
+
+    Raises:
+        EditbenchError: if an id is not in the suite.
+    """
+    positions = {scenario.id: index for index, scenario in enumerate(suite)}
+    for wanted in ids:
+        if wanted not in positions:
+            raise EditbenchError(f"{suite.name} has no scenario {wanted!r}{did_you_mean(wanted, positions)}")
+    indices = tuple(sorted({positions[wanted] for wanted in ids}))
+    digest = hashlib.sha256("\n".join(sorted(set(ids))).encode()).hexdigest()[:8]
+    return Selection(suite, indices, f"ids={digest}")

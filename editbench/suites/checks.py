@@ -1,0 +1,164 @@
+"""Programmatic verifiers that any suite can use: a colour that was asked for, and a scene that must still be there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from editbench.colours import COLOURS
+from editbench.regions import Mask
+from editbench.types import CheckResult, Image
+
+Plane = npt.NDArray[np.floating[Any]]
+"""`float (H, W)` or `float (H, W, C)`, whatever the unit."""
+
+MID_GREY = (128, 128, 128)
+"""Not a colour of the vocabulary, but what a hole is filled with: it competes with black and white."""
+LIGHTNESS_WEIGHT = 0.5
+"""Shading moves lightness far more than hue, so a unit of CIELAB lightness counts half."""
+PASSING_PROGRESS = 0.5
+"""An edit has been made once the picture is nearer to what was asked for than to what was there."""
+
+
+# --------------------------------------------------------------------------------------------- measurements
+
+
+def lab(image: npt.NDArray[Any]) -> Plane:
+    """Convert sRGB pixels, uint8 or 0..255 floats of shape (…, 3), to CIELAB."""
+    from skimage.color import rgb2lab
+
+    return cast(Plane, rgb2lab(np.asarray(image, np.float32) * np.float32(1 / 255)))
+
+
+def low_pass(plane: npt.NDArray[Any], sigma: float) -> Plane:
+    """Blur the first two axes with a Gaussian of `sigma` pixels."""
+    from scipy.ndimage import gaussian_filter
+
+    sigmas = (sigma, sigma) + (0,) * (plane.ndim - 2)
+    blurred: Plane = gaussian_filter(np.asarray(plane, np.float32), sigmas, mode="nearest", truncate=2.5)
+    return blurred
+
+
+def luma(image: npt.NDArray[Any]) -> Plane:
+    """Return Rec. 601 luma, 0..255."""
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    return image.astype(np.float32) @ weights
+
+
+def unit(value: float) -> float:
+    """Clip to [0, 1]; a value that is not a number counts as 0."""
+    return min(1.0, max(0.0, float(value))) if value == value else 0.0
+
+
+def progress(before: float, after: float, tolerance: float) -> float:
+    """How much of a distance to the goal was covered, in [0, 1]; within `tolerance` of the goal is all of it."""
+    if after <= tolerance:
+        return 1.0
+    return unit((before - after) / (before - tolerance)) if before > tolerance else 0.0
+
+
+# ------------------------------------------------------------------------------------------------- demands
+
+
+@dataclass(frozen=True, eq=False)
+class ColourBecomes:
+    """The region's mean colour has moved from what it was in the source to a named colour.
+
+    Passes if the nearest of the colour vocabulary (and mid-grey) is the asked one, in CIELAB with lightness at half
+    weight, and at least half of the way from the source's colour has been covered. Where the source lies within
+    the tolerance already, only the second picture decides.
+    """
+
+    subject: str
+    """What is to change, with its article: `the cup`."""
+    region: Mask = field(repr=False)
+    source: Image = field(repr=False)
+    colour: str
+    """A key of `editbench.colours.COLOURS`."""
+    tolerance: float = 12.0
+    """Weighted CIELAB distance from the goal that counts as reached: shading and texture move a mean this far."""
+    target: Image | None = field(default=None, repr=False)
+    """Where known, the exact result: its mean colour then is the goal, so that shading costs no tolerance."""
+    guard: bool = False
+
+    @property
+    def name(self) -> str:
+        """`colour of the cup is blue`."""
+        return f"colour of {self.subject} is {self.colour}"
+
+    def __call__(self, output: Image) -> CheckResult:
+        """Judge `output`."""
+        colour = self._mean(output)
+        after = _weighted_distance(colour, self._goal)
+        grade = progress(self._before, after, self.tolerance)
+        others = min(_weighted_distance(colour, rival) for rival in self._rivals)
+        return CheckResult(bool(after < others and grade >= PASSING_PROGRESS), grade)
+
+    def _mean(self, image: Image) -> Plane:
+        return cast(Plane, lab(image[self.region]).mean(axis=0, dtype=np.float64))
+
+    @cached_property
+    def _goal(self) -> Plane:
+        return lab(np.array(COLOURS[self.colour])) if self.target is None else self._mean(self.target)
+
+    @cached_property
+    def _rivals(self) -> list[Plane]:
+        return [lab(np.array(rgb)) for name, rgb in (COLOURS | {"grey": MID_GREY}).items() if name != self.colour]
+
+    @cached_property
+    def _before(self) -> float:
+        return _weighted_distance(self._mean(self.source), self._goal)
+
+
+def _weighted_distance(first: Plane, second: Plane) -> float:
+    difference = first - second
+    return float(np.sqrt((LIGHTNESS_WEIGHT * difference[0]) ** 2 + difference[1] ** 2 + difference[2] ** 2))
+
+
+# -------------------------------------------------------------------------------------------------- guards
+
+
+@dataclass(frozen=True, eq=False)
+class StructureKept:
+    """The picture is still recognisably this scene: another picture, a constant or pure noise is not.
+
+    Correlation between output and reference of what is left of the luma between two Gaussians: fine enough to have
+    edges, coarse enough that noise, blur and compression do not matter, and free of overall brightness.
+    """
+
+    reference: Image = field(repr=False)
+    region: Mask | None = field(default=None, repr=False)
+    """Where to look; everywhere if None."""
+    threshold: float = 0.5
+    """Correlation from which it passes: unrelated pictures stay within ± 0.3."""
+    subject: str = "the scene"
+    guard: bool = True
+
+    @property
+    def name(self) -> str:
+        """`structure of the scene is kept`."""
+        return f"structure of {self.subject} is kept"
+
+    def __call__(self, output: Image) -> CheckResult:
+        """Judge `output`."""
+        ours, theirs = self._details(output), self._reference_details
+        norm = float(np.sqrt((ours * ours).sum() * (theirs * theirs).sum()))
+        correlation = float((ours * theirs).sum()) / norm if norm > 0 else 0.0
+        grade = unit(correlation / self.threshold)
+        return CheckResult(grade >= 1, grade)
+
+    @cached_property
+    def _reference_details(self) -> Plane:
+        return self._details(self.reference)
+
+    def _details(self, image: Image) -> Plane:
+        size = min(image.shape[:2])
+        step = max(1, size // 128)
+        fine = low_pass(luma(image), size / 128)[::step, ::step]
+        details = fine - low_pass(fine, size / 16 / step)
+        values = details.ravel() if self.region is None else details[self.region[::step, ::step]]
+        return cast(Plane, values - values.mean() if values.size else values)

@@ -1,0 +1,231 @@
+"""Anybody's data: a folder with a `scenarios.jsonl`, one scenario a line, paths relative to the file."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+import numpy as np
+
+from editbench.images import Accepted, InvalidImage, MaskPolarity, decode, decode_mask, size_text
+from editbench.records import loads
+from editbench.regions import Mask
+from editbench.registry import bare
+from editbench.specs import did_you_mean
+from editbench.types import Content, EditbenchError, Scenario
+
+MANIFEST = "scenarios.jsonl"
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+POLARITIES: tuple[MaskPolarity, ...] = get_args(MaskPolarity)
+_TEXTS = ("id", "source", "mask", "instruction", "source_prompt", "target_prompt", "target", "category", "cluster")
+_FIELDS = (*_TEXTS, "mask_polarity", "mask_threshold", "meta")
+_REQUIRED = ("id", "source", "instruction")
+
+
+@dataclass(frozen=True)
+class FolderSuite:
+    """A suite from files.
+
+    Each line of `scenarios.jsonl` is an object with `id`, `source`, `mask` (absent: the whole image may change),
+    `instruction`, and optionally `source_prompt`, `target_prompt`, `target`, `category`, `cluster` (default: the source
+    file), `mask_polarity` (`white=edit`, `black=edit`, `transparent=edit`), `mask_threshold` (1..255) and `meta`.
+
+    Args:
+        path: the folder, or the JSONL file itself.
+
+    Raises:
+        EditbenchError: naming file and line, for anything wrong in the manifest. Images are read later.
+    """
+
+    path: Path = bare()
+    _offsets: array[int] = field(default_factory=lambda: array("Q"), init=False, repr=False, compare=False)
+    identity: str = field(default="", init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256()
+        seen: dict[int, int] = {}
+        offset = 0
+        for number, line in enumerate(_lines(self.manifest), start=1):
+            digest.update(line)
+            if line.strip():
+                self._offsets.append(offset)
+                _check_id(parse_line(line, self.manifest, number)["id"], seen, self.manifest, number)
+            offset += len(line)
+        if not self._offsets:
+            raise EditbenchError(f"{self.manifest} has no scenarios")
+        object.__setattr__(self, "identity", digest.hexdigest())
+
+    @property
+    def manifest(self) -> Path:
+        """The JSONL file."""
+        return manifest_of(self.path)
+
+    @property
+    def name(self) -> str:
+        """`folder:` and the folder's own name, without the way to it."""
+        return f"folder:{self.manifest.resolve().parent.name}"
+
+    @property
+    def licence(self) -> str:
+        """Unknown to us."""
+        return "as given by the owner of the folder"
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int) -> Scenario:
+        with self.manifest.open("rb") as file:
+            file.seek(self._offsets[index])
+            item = parse_line(file.readline(), self.manifest, index + 1)
+        return Scenario(
+            id=item["id"],
+            cluster=item.get("cluster", item["source"]),
+            category=item.get("category", "edit"),
+            instruction=item["instruction"],
+            load=partial(load_content, item, self.manifest.parent),
+            source_prompt=item.get("source_prompt"),
+            target_prompt=item.get("target_prompt"),
+            metadata=item.get("meta", {}),
+        )
+
+    def __iter__(self) -> Iterator[Scenario]:
+        return (self[index] for index in range(len(self)))
+
+    def oddities(self, index: int) -> list[str]:
+        """Return what had to be done to accept the images of one scenario (`source 'a.png': alpha`)."""
+        with self.manifest.open("rb") as file:
+            file.seek(self._offsets[index])
+            item = parse_line(file.readline(), self.manifest, index + 1)
+        images = [(name, _read(item, name, self.manifest.parent)) for name in ("source", "target") if name in item]
+        return [f"{name} {item[name]!r}: {', '.join(image.flags)}" for name, image in images if image.flags]
+
+
+def manifest_problems(path: Path) -> list[str]:
+    """Return every problem of a manifest, one line each, where `FolderSuite` stops at the first."""
+    manifest = manifest_of(path)
+    problems = []
+    seen: dict[int, int] = {}
+    for number, line in enumerate(_lines(manifest), start=1):
+        if line.strip():
+            try:
+                _check_id(parse_line(line, manifest, number)["id"], seen, manifest, number)
+            except EditbenchError as error:
+                problems.append(str(error))
+    return problems
+
+
+def manifest_of(path: Path) -> Path:
+    """Return the JSONL file of a folder suite, given the folder or the file."""
+    return path / MANIFEST if path.is_dir() else path
+
+
+def _lines(manifest: Path) -> Iterator[bytes]:
+    if not manifest.is_file():
+        raise EditbenchError(f"no {manifest}: a folder suite needs a {MANIFEST}, one JSON object a line")
+    with manifest.open("rb") as file:
+        yield from file
+
+
+def parse_line(line: bytes, manifest: Path, number: int) -> dict[str, Any]:
+    """Parse and check one line of a manifest.
+
+    Raises:
+        EditbenchError: naming file, line, field, value and what was expected.
+    """
+    where = f"{manifest}:{number}"
+    try:
+        item = loads(line.decode("utf-8-sig"))
+    except ValueError as error:
+        raise EditbenchError(f"{where}: malformed JSON ({error})") from None
+    if not isinstance(item, dict):
+        raise EditbenchError(f"{where}: {type(item).__name__}, expected a JSON object")
+    for name in item:
+        if name not in _FIELDS:
+            hint = did_you_mean(name, _FIELDS) or "; free fields go into meta"
+            raise EditbenchError(f"{where}: unknown field {name!r}{hint}")
+    for name in _REQUIRED:
+        if name not in item:
+            raise EditbenchError(f"{where}: no field {name!r}")
+    for name in _TEXTS:
+        if name in item and not isinstance(item[name], str):
+            raise EditbenchError(f"{where}: {name}={item[name]!r}, expected text")
+    for name in ("source", "mask", "target"):
+        if name in item:
+            _check_path(item[name], f"{where}: {name}")
+    if not ID.fullmatch(item["id"]):
+        raise EditbenchError(f"{where}: id {item['id']!r}, expected up to 128 letters, digits, '.', '_' or '-'")
+    polarity = item.get("mask_polarity", POLARITIES[0])
+    if polarity not in POLARITIES:
+        hint = did_you_mean(str(polarity), POLARITIES)
+        raise EditbenchError(f"{where}: mask_polarity={polarity!r}, expected one of {', '.join(POLARITIES)}{hint}")
+    threshold = item.get("mask_threshold")
+    if threshold is not None and (type(threshold) is not int or not 1 <= threshold <= 255):
+        raise EditbenchError(f"{where}: mask_threshold={threshold!r}, expected a grey level from 1 to 255")
+    if not isinstance(item.get("meta", {}), dict):
+        raise EditbenchError(f"{where}: meta={item['meta']!r}, expected an object")
+    return item
+
+
+def _check_path(text: str, where: str) -> None:
+    path = PurePosixPath(text)
+    unsafe = not text or path.is_absolute() or ".." in path.parts or "\\" in text or ":" in text or "\0" in text
+    if unsafe:
+        raise EditbenchError(f"{where}={text!r}, expected a path inside the suite's folder, relative to the file")
+
+
+def _check_id(scenario_id: str, seen: dict[int, int], manifest: Path, number: int) -> None:
+    # A 64-bit hash of the folded id instead of the text: 10⁶ ids in little memory.
+    folded = int.from_bytes(hashlib.sha256(scenario_id.casefold().encode()).digest()[:8], "big")
+    first = seen.setdefault(folded, number)
+    if first != number:
+        raise EditbenchError(f"{manifest}:{number}: id {scenario_id!r} stands on line {first} too (case is ignored)")
+
+
+def load_content(item: Mapping[str, Any], root: Path) -> Content:
+    """Decode the images of one manifest line.
+
+    Raises:
+        InvalidImage: naming the field and the file as the manifest spells it.
+    """
+    source = _read(item, "source", root).image
+    mask: Mask = np.ones(source.shape[:2], dtype=np.bool_)
+    if "mask" in item:
+        mask = _read_mask(item, root)
+    target = _read(item, "target", root).image if "target" in item else None
+    for name, array_ in (("mask", mask), ("target", target)):
+        if array_ is not None and array_.shape[:2] != source.shape[:2]:
+            sizes = f"size {size_text(*array_.shape[:2])}, but the source is {size_text(*source.shape[:2])}"
+            raise InvalidImage(f"{name} {item[name]!r}: {sizes}")
+    return Content(source, mask, target)
+
+
+def _read(item: Mapping[str, Any], name: str, root: Path) -> Accepted:
+    try:
+        return decode(_inside(root, item[name]))
+    except InvalidImage as error:
+        raise InvalidImage(f"{name} {item[name]!r}: {error}") from error
+    except OSError as error:
+        raise InvalidImage(f"{name} {item[name]!r}: {error.strerror}") from error
+
+
+def _read_mask(item: Mapping[str, Any], root: Path) -> Mask:
+    try:
+        path = _inside(root, item["mask"])
+        return decode_mask(path, item.get("mask_polarity", POLARITIES[0]), item.get("mask_threshold"))
+    except InvalidImage as error:
+        raise InvalidImage(f"mask {item['mask']!r}: {error}") from error
+    except OSError as error:
+        raise InvalidImage(f"mask {item['mask']!r}: {error.strerror}") from error
+
+
+def _inside(root: Path, text: str) -> Path:
+    path = (root / text).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise InvalidImage("a link that leads out of the suite's folder")
+    return path

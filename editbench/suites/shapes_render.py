@@ -1,0 +1,165 @@
+"""From the plan of a scenario to its pixels, its mask and its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+
+from editbench.regions import Mask
+from editbench.suites.checks import ColourBecomes, StructureKept
+from editbench.suites.shapes_checks import (
+    Absent,
+    BackgroundBecomes,
+    Kept,
+    NotElsewhere,
+    Position,
+    Sight,
+    Silhouette,
+    Size,
+    StyleApplied,
+    TextureBecomes,
+    Window,
+)
+from editbench.suites.shapes_draw import Stage, Thing, without
+from editbench.suites.shapes_edits import GEOMETRIC, Plan, Step
+from editbench.suites.shapes_paint import MATERIALS, quantise, restyle
+from editbench.suites.shapes_stream import Field
+from editbench.suites.shapes_words import ground_phrase
+from editbench.types import Check, Content, Image
+
+_WITHOUT_SHADOW = ("recolour", "retexture")
+_FULL = 0.999
+"""Share of a pixel from which it counts as showing one object alone."""
+_NEW_SHARE = 0.2
+"""Share of an object's new place that must be new, for its colour there to be a demand."""
+
+
+def render(plan: Plan, size: int) -> Content:
+    """Render a scenario."""
+    stage = Stage(size)
+    source = stage.picture(plan.before)
+    whole = np.ones((size, size), np.bool_)
+    if plan.category == "no-op":
+        return Content(source, ~whole, source.copy())
+    if plan.style is not None:
+        target = restyle(plan.style, source)
+        checks = (StyleApplied(plan.style, source, target), StructureKept(target))
+        return Content(source, whole, target, checks)
+    target = stage.picture(plan.after)
+    if plan.before.backdrop != plan.after.backdrop:
+        shown = stage.uncovered(plan.after)
+        name = ground_phrase(plan.after.backdrop)
+        background = BackgroundBecomes(name, shown >= 1.0, source, target)
+        return Content(source, shown > 0.0, target, (background, Kept("the objects", shown <= 1 - _FULL, target)))
+    changes = {step.index: step.kind not in _WITHOUT_SHADOW for step in plan.steps}
+    mask = stage.influence(plan.before, plan.after, changes)
+    found: list[Check] = []
+    for step in plan.steps:
+        found += _Judge(plan, stage, step, source, target, mask).checks()
+    return Content(source, mask, target, (*found, StructureKept(target, ~mask, subject="the rest")))
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """Chooses the checks of one step."""
+
+    plan: Plan
+    stage: Stage
+    step: Step
+    source: Image
+    target: Image
+    mask: Mask
+
+    def checks(self) -> list[Check]:
+        thing = self.step.after
+        if thing is None:
+            old = self.plan.before.things[self.step.index]
+            assert old is not None
+            core = self._shown_before > 0.5
+            gone = Absent(_call(old), core, _window(core, self.stage.size), self.source, self.target)
+            return [gone, NotElsewhere(_call(old), core, ~self.mask, self.source)]
+        subject = _call(thing)
+        demand = self.step.kind not in _WITHOUT_SHADOW
+        silhouette = Silhouette(subject, self._sight, self.source, self.target, guard=not demand)
+        found: list[Check] = [self._texture(thing)] if self.step.kind == "retexture" else [self._colour(thing)]
+        found.append(silhouette)
+        if self.step.kind == "move":
+            radius = thing.radius * self.stage.size
+            found.append(Position(subject, self._sight, self.source, self.target, radius=radius))
+        if self.step.kind == "resize":
+            found.append(Size(subject, self._sight, self.source, self.target))
+        return found
+
+    @cached_property
+    def _shown_before(self) -> Field:
+        return self.stage.visible(self.plan.before, self.step.index)
+
+    @cached_property
+    def _shown_after(self) -> Field:
+        return self.stage.visible(self.plan.after, self.step.index)
+
+    @cached_property
+    def _core(self) -> Mask:
+        core = self._shown_after >= _FULL
+        return core if core.any() else self._shown_after > 0.5
+
+    @cached_property
+    def _sight(self) -> Sight:
+        from scipy.ndimage import binary_dilation
+
+        before, after, index = self.plan.before, self.plan.after, self.step.index
+        footprints = (self._shown_before > 0.0) | (self._shown_after > 0.0)
+        shadows = (self.stage.shaded(before, index) > 0.0) | (self.stage.shaded(after, index) > 0.0)
+        near = cast(Mask, binary_dilation(footprints, iterations=self.stage.size // 16))
+        picture = self.stage.picture(without(after, (index,)))
+        others = self.mask & ~shadows
+        return Sight(picture, footprints | (near & ~shadows & ~others), _window(near, self.stage.size))
+
+    def _colour(self, thing: Thing) -> ColourBecomes:
+        region, guard = self._core, False
+        if self.step.kind in GEOMETRIC or self.step.kind == "add":
+            new = self._core & (self._shown_before <= 0.0)
+            guard = self._same_colour and float(new.sum()) < _NEW_SHARE * float(self._core.sum())
+            if self._same_colour:
+                region = self._core & (self._shown_before >= _FULL) if guard else new
+        return ColourBecomes(
+            _call(thing),
+            region,
+            self.source,
+            thing.colour,
+            tolerance=16.0 if guard else 8.0,
+            target=self.target,
+            guard=guard,
+        )
+
+    @property
+    def _same_colour(self) -> bool:
+        old, new = self.plan.before.things[self.step.index], self.step.after
+        return old is None or (new is not None and old.colour == new.colour)
+
+    def _texture(self, thing: Thing) -> TextureBecomes:
+        window = self.stage.layer(thing).window
+        variants = {}
+        for material in MATERIALS:
+            colour = self.stage.layer(replace(thing, material=material)).colour
+            variants[material] = quantise(colour)
+        radius = thing.radius * self.stage.size
+        return TextureBecomes(
+            _call(thing), thing.material, self._core, window, radius, self.source, self.target, variants
+        )
+
+
+def _call(thing: Thing) -> str:
+    return f"the {thing.colour} {thing.form}"
+
+
+def _window(region: Mask, size: int) -> Window:
+    margin = max(2, size // 32)
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
+    )
