@@ -16,22 +16,22 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from editbench.board import build_boards
     from editbench.editors import load_editor
+    from editbench.loops import Run, run
     from editbench.metrics import load_metrics
-    from editbench.run import Run, run
     from editbench.suites import load_suite
     from editbench.types import EditbenchError, EditRequest, Sample, Scenario
 
 _HOMES = {
     "EditRequest": "editbench.types",
     "EditbenchError": "editbench.types",
-    "Run": "editbench.run",
+    "Run": "editbench.loops",
     "Sample": "editbench.types",
     "Scenario": "editbench.types",
     "build_boards": "editbench.board",
     "load_editor": "editbench.editors",
     "load_metrics": "editbench.metrics",
     "load_suite": "editbench.suites",
-    "run": "editbench.run",
+    "run": "editbench.loops",
 }
 
 __all__ = [

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from editbench import __version__
+from editbench.specs import did_you_mean, printable
 from editbench.types import EditbenchError
 
 app = typer.Typer(
@@ -62,18 +63,25 @@ def _reported(command: Callable[..., Any]) -> Callable[..., Any]:
             if _debug:
                 traceback.print_exc()
             if isinstance(error, EditbenchError):
-                print(f"editbench: {_plain(str(error))}", file=sys.stderr)
+                print(f"editbench: {printable(str(error))}", file=sys.stderr)
                 raise typer.Exit(4 if isinstance(error, StorageError) else 2) from None
-            print(f"editbench: internal error: {type(error).__name__}: {_plain(str(error))}", file=sys.stderr)
+            print(f"editbench: internal error: {type(error).__name__}: {printable(str(error))}", file=sys.stderr)
             print("Run `editbench --debug …` to see where, and please report it.", file=sys.stderr)
             raise typer.Exit(1) from None
 
     return wrapper
 
 
-def _plain(text: str) -> str:
-    """Strip control characters: names and file contents may carry terminal escapes."""
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+@app.command()
+@_reported
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Where to write.")] = Path("runs/demo"),
+    full: Annotated[bool, typer.Option("--full", help="Every scenario instead of a stratified subset.")] = False,
+) -> None:
+    """Run every control and classical editor on both built-in suites and print the boards. No network, no GPU."""
+    from editbench.demo import run_demo
+
+    run_demo(output_dir, full)
 
 
 # --------------------------------------------------------------------------------------------------- run, edit
@@ -97,7 +105,7 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds for one sample; the
 Retry = Annotated[int | None, typer.Option("--retry-on-error", help="Try a failed edit again N times, same seed.")]
 FailOn = Annotated[float | None, typer.Option("--fail-on-error", help="Exit 3 above this share (<1) or count.")]
 Shard = Annotated[str | None, typer.Option(help="i/n: only every n-th task, starting with the i-th.")]
-OutputDir = Annotated[Path | None, typer.Option(help="Run directory [default: runs/<suite>/<label>].")]
+OutputDir = Annotated[str | None, typer.Option(help="Run directory [default: runs/<suite>/<label>].")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, edit nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -124,28 +132,12 @@ def _run_command(score: bool) -> Callable[..., None]:
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
+        given = dict(locals())
         from editbench.console import describe_plan, follow, summarise
-        from editbench.plan import RunConfig, make_plan, read_config
+        from editbench.plan import NAMES, RunConfig, make_plan, read_config
 
-        flags = {
-            "suite": suite,
-            "editor": editor,
-            "label": label,
-            "metrics": metrics,
-            "limit": limit,
-            "each": each,
-            "sample_id": sample_id or None,
-            "seed": seed,
-            "repeats": repeats,
-            "batch_size": batch_size,
-            "align": align,
-            "timeout": timeout,
-            "retry_on_error": retry_on_error,
-            "shard": shard,
-            "output_dir": None if output_dir is None else str(output_dir),
-        }
         options = read_config(config) if config else {}
-        options.update({name: value for name, value in flags.items() if value is not None})
+        options.update({name: value for name, value in given.items() if name in NAMES and value not in (None, [])})
         for name in ("suite", "editor"):
             if name not in options:
                 raise EditbenchError(f"no --{name} given; `editbench list {name}s` shows what there is")
@@ -250,32 +242,36 @@ def report(
     print(write_site(path, output_dir or path / "report"))
 
 
-# -------------------------------------------------------------------------------------------- list, check, demo
+# -------------------------------------------------------------------------------------------- list, check
 
 
 @app.command("list")
 @_reported
 def list_(
-    kind: Annotated[str, typer.Argument(help="suites, editors or metrics [default: all].")] = "",
+    kind: Annotated[str, typer.Argument(help="suites, editors, metrics, or config: its JSON schema.")] = "",
     json: Json = False,
 ) -> None:
-    """List suites, editors and metrics, plug-ins included."""
+    """List suites, editors and metrics, plug-ins included; or show the schema of `--config` files."""
+    from editbench.records import dumps
     from editbench.registry import BUILT_IN, names
-    from editbench.specs import did_you_mean
+
+    if kind == "config":
+        from editbench.plan import RunConfig
+
+        print(dumps(RunConfig.schema()))
+        return
 
     kinds = {f"{name}s": name for name in BUILT_IN}
     if kind and kind not in kinds:
         raise EditbenchError(f"unknown kind {kind!r}, expected {', '.join(kinds)}{did_you_mean(kind, kinds)}")
     chosen = {plural: names(name) for plural, name in kinds.items() if kind in ("", plural)}
     if json:
-        from editbench.records import dumps
-
         print(dumps(chosen))
         return
     for plural, entries in chosen.items():
         print(f"{plural}:")
         for name, about in entries.items():
-            print(f"  {name:16} {_plain(about)}")
+            print(f"  {name:16} {printable(about)}")
 
 
 @check_app.command("suite")
@@ -307,18 +303,6 @@ def check_metric(spec: Annotated[str, typer.Argument(help="Metric spec.")], json
     from editbench import console, testing
 
     raise typer.Exit(console.report_findings(spec, testing.check_metric(spec), json))
-
-
-@app.command()
-@_reported
-def demo(
-    output_dir: Annotated[Path, typer.Option(help="Where to write.")] = Path("runs/demo"),
-    full: Annotated[bool, typer.Option("--full", help="Every scenario instead of a stratified subset.")] = False,
-) -> None:
-    """Run every control and classical editor on both built-in suites and print the boards. No network, no GPU."""
-    from editbench.demo import run_demo
-
-    run_demo(output_dir, full)
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from editbench.board import Board, Cell, Row
+from editbench.loops import Run, carry_out
 from editbench.plan import Plan
 from editbench.records import dumps
-from editbench.run import Run, carry_out
+from editbench.specs import printable, slug
 
 if TYPE_CHECKING:
     from editbench.testing import Finding
@@ -55,7 +56,7 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
     """
     console = Console(stderr=True)
     for warning in plan.warnings:
-        console.print(Text(f"warning: {warning}"))
+        console.print(Text(f"warning: {printable(warning)}"))
     steps = carry_out(plan, edit, score)
     label = plan.header.editor.label
     try:
@@ -98,7 +99,7 @@ def describe_plan(plan: Plan, json: bool) -> None:
     for name, text in facts.items():
         print(f"{name:8} {text}")
     for warning in plan.warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")
 
 
 def summarise(plan: Plan, json: bool, interrupted: bool) -> int:
@@ -130,11 +131,7 @@ def _reasons(plan: Plan, status: str) -> str:
         if record.edit_status == status and record.reason:
             reasons[record.reason] = reasons.get(record.reason, 0) + 1
     common = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
-    return "".join(f"\n    {count} x {_line(reason)}" for reason, count in common)
-
-
-def _line(text: str) -> str:
-    return "".join(character if character.isprintable() else "�" for character in text)[:160]
+    return "".join(f"\n    {count} x {printable(reason)[:160]}" for reason, count in common)
 
 
 # ------------------------------------------------------------------------------------------------------- boards
@@ -144,16 +141,17 @@ def show_boards(boards: Sequence[Board]) -> None:
     """Print boards: means with half the width of their 95 % interval."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     for board in boards:
-        console.print(_table(board))
+        console.print(_table(board, room=max(2, (console.width - 50) // 16)))
 
 
-def _table(board: Board) -> Table:
+def _table(board: Board, room: int) -> Table:
     shown = [(column, title) for metric, title in SHOWN if (column := board.column(metric)) is not None]
     shown = [(c, title) for c, title in shown if any(row.cells[c].estimate.n for row in board.rows if c in row.cells)]
+    shown = shown[:room]
     table = Table(
         title=f"{board.suite.name} · {board.suite.scenarios} scenarios",
-        caption="mean ± half of its 95 % interval (clustered); n scenarios from G clusters below each name, "
-        "in the cell where it differs; controls dim; * values at the cap",
+        caption="mean ± half of its 95 % interval; n scenarios from G clusters, in the cell where it differs; controls "
+        "dim; * some values at the cap. The CSV and the page have every column.",
         title_justify="left",
         caption_justify="left",
         header_style="bold",
@@ -167,7 +165,7 @@ def _table(board: Board) -> Table:
         usual[column] = max((cell.estimate.n, cell.estimate.clusters) for cell in cells)
         arrow = {"higher": "↑", "lower": "↓"}.get(cells[0].info.direction, "")
         count, clusters = usual[column]
-        table.add_column(f"{title} {arrow}\nn={count} G={clusters}", justify="right")
+        table.add_column(f"{title} {arrow}\nn={count} G={clusters}", justify="right", no_wrap=True)
     table.add_column("failed", justify="right")
     for row in board.rows:
         texts = [Text(_number(row.cells.get(column), usual[column])) for column, _ in shown]
@@ -199,7 +197,6 @@ def _number(cell: Cell | None, usual: tuple[int, int]) -> str:
 def report_suite(spec: str, html: Path | None, json: bool) -> int:
     """Check a suite, print its findings, write the overlay page; return the exit code."""
     from editbench.report.overlays import write_overlays
-    from editbench.specs import slug
     from editbench.testing import check_suite
 
     suite, findings = check_suite(spec)
@@ -217,6 +214,6 @@ def report_findings(spec: str, findings: Sequence[Finding], json: bool) -> int:
         print(dumps({"spec": spec, "findings": [{"error": f.error, "text": f.text} for f in findings]}))
     else:
         for finding in findings:
-            print(f"{'error' if finding.error else 'note'}: {finding.text}")
+            print(f"{'error' if finding.error else 'note'}: {printable(finding.text)}")
         print(f"{spec}: {errors} errors, {len(findings) - errors} notes" if findings else f"{spec}: all is well")
     return int(errors > 0)

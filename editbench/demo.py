@@ -14,8 +14,8 @@ from rich.console import Console
 
 from editbench.console import bar, show_boards
 from editbench.leaderboards import export, load
+from editbench.loops import carry_out
 from editbench.plan import RunConfig, make_plan
-from editbench.run import carry_out
 from editbench.specs import slug
 
 EDITORS = (

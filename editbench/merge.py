@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from editbench.images import encode_png
+from editbench.loops import is_complete
 from editbench.plan import RunConfig, chosen_suite
 from editbench.records import differences
-from editbench.run import is_complete
 from editbench.store import Cell, Key, RunStore, write_whole
 from editbench.types import EditbenchError
 

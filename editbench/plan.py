@@ -57,6 +57,13 @@ class RunConfig:
     """The run directory; by default runs/<suite>/<label>."""
 
     @classmethod
+    def schema(cls) -> dict[str, Any]:
+        """Return the JSON schema of a configuration."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).json_schema()
+
+    @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> RunConfig:
         """Check names and types of a configuration read from a file.
 
@@ -65,10 +72,9 @@ class RunConfig:
         """
         from pydantic import TypeAdapter, ValidationError
 
-        known = [f.name for f in fields(cls)]
         for name in data:
-            if name not in known:
-                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), known)}")
+            if name not in NAMES:
+                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
         if isinstance(data.get("metrics"), list):
             data = {**data, "metrics": ",".join(map(str, data["metrics"]))}
         try:
@@ -77,6 +83,9 @@ class RunConfig:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "configuration"
             raise EditbenchError(f"{name}: {first['msg']} (got {first.get('input')!r})") from None
+
+
+NAMES = frozenset(f.name for f in fields(RunConfig))
 
 
 @dataclass(frozen=True)

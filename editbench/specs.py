@@ -27,7 +27,7 @@ class SpecError(EditbenchError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `: did you mean 'x'?` for the nearest known words, or an empty string."""
-    near = difflib.get_close_matches(word, sorted(known), n=2, cutoff=0.5)
+    near = difflib.get_close_matches(word, sorted(known), n=2, cutoff=0.6)
     near += [name for name in sorted(known) if name.split("@")[0] == word and name not in near]
     return f": did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -140,3 +140,10 @@ def slug(spec: str) -> str:
     """Return a file name for a spec: readable, safe, and distinct for distinct specs."""
     readable = re.sub(r"[^A-Za-z0-9._@-]+", "-", spec).strip("-.")[:48]
     return readable if readable == spec else f"{readable}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+
+
+def printable(text: str) -> str:
+    """Return text fit for a terminal: names, prompts and file contents may carry escape sequences."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,7 +27,9 @@ def _to_lab(image: Image) -> Lab:
 def _to_image(lab: Lab) -> Image:
     from skimage.color import lab2rgb
 
-    image: Image = np.rint(np.asarray(lab2rgb(lab)) * 255).astype(np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # colours beyond sRGB are clipped, which is what is wanted
+        image: Image = np.rint(np.asarray(lab2rgb(lab)) * 255).astype(np.uint8)
     return image
 
 

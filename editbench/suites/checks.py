@@ -15,11 +15,15 @@ from editbench.types import CheckResult, Image
 
 Plane = npt.NDArray[np.floating[Any]]
 """`float (H, W)` or `float (H, W, C)`, whatever the unit."""
+Window = tuple[slice, slice]
+"""Rows and columns of a picture."""
 
 MID_GREY = (128, 128, 128)
 """Not a colour of the vocabulary, but what a hole is filled with: it competes with black and white."""
 LIGHTNESS_WEIGHT = 0.5
 """Shading moves lightness far more than hue, so a unit of CIELAB lightness counts half."""
+CLOSE = 14.0
+"""CIE76 up to which a smoothed pixel counts as the same: below the distance of any backdrop from mid-grey."""
 PASSING_PROGRESS = 0.5
 """An edit has been made once the picture is nearer to what was asked for than to what was there."""
 
@@ -41,6 +45,22 @@ def low_pass(plane: npt.NDArray[Any], sigma: float) -> Plane:
     sigmas = (sigma, sigma) + (0,) * (plane.ndim - 2)
     blurred: Plane = gaussian_filter(np.asarray(plane, np.float32), sigmas, mode="nearest", truncate=2.5)
     return blurred
+
+
+def in_pixels(image: npt.NDArray[Any], share: float) -> float:
+    """Return one part in `share` of a picture's smaller side, at least a pixel: what is finer is the codec's."""
+    return max(1.0, float(min(image.shape[:2])) / share)
+
+
+def smooth_lab(image: Image, window: Window, sigma: float) -> Plane:
+    """Return a window of an image in CIELAB, after a slight blur that takes noise and ringing out."""
+    return lab(low_pass(image[window], sigma))
+
+
+def difference(first: Plane, second: Plane) -> Plane:
+    """CIE76 per pixel."""
+    delta = first - second
+    return cast(Plane, np.sqrt((delta * delta).sum(axis=-1)))
 
 
 def luma(image: npt.NDArray[Any]) -> Plane:
@@ -82,7 +102,7 @@ class ColourBecomes:
     tolerance: float = 12.0
     """Weighted CIELAB distance from the goal that counts as reached: shading and texture move a mean this far."""
     target: Image | None = field(default=None, repr=False)
-    """Where known, the exact result: its mean colour then is the goal, so that shading costs no tolerance."""
+    """Where known, the exact result: its mean colour is a goal too, for what shading and patterns make of a colour."""
     guard: bool = False
 
     @property
@@ -93,7 +113,7 @@ class ColourBecomes:
     def __call__(self, output: Image) -> CheckResult:
         """Judge `output`."""
         colour = self._mean(output)
-        after = _weighted_distance(colour, self._goal)
+        after = self._to_goal(colour)
         grade = progress(self._before, after, self.tolerance)
         others = min(_weighted_distance(colour, rival) for rival in self._rivals)
         return CheckResult(bool(after < others and grade >= PASSING_PROGRESS), grade)
@@ -101,9 +121,13 @@ class ColourBecomes:
     def _mean(self, image: Image) -> Plane:
         return cast(Plane, lab(image[self.region]).mean(axis=0, dtype=np.float64))
 
+    def _to_goal(self, colour: Plane) -> float:
+        return min(_weighted_distance(colour, goal) for goal in self._goals)
+
     @cached_property
-    def _goal(self) -> Plane:
-        return lab(np.array(COLOURS[self.colour])) if self.target is None else self._mean(self.target)
+    def _goals(self) -> list[Plane]:
+        named = lab(np.array(COLOURS[self.colour]))
+        return [named] if self.target is None else [named, self._mean(self.target)]
 
     @cached_property
     def _rivals(self) -> list[Plane]:
@@ -111,7 +135,7 @@ class ColourBecomes:
 
     @cached_property
     def _before(self) -> float:
-        return _weighted_distance(self._mean(self.source), self._goal)
+        return self._to_goal(self._mean(self.source))
 
 
 def _weighted_distance(first: Plane, second: Plane) -> float:

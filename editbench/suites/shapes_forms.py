@@ -114,14 +114,18 @@ BEVELS = {"ball": 0.9, "ring": 0.25, "cross": 0.32, "star": 0.42, "crescent": 0.
 """How far from the edge a form is rounded off; a third of its radius where nothing is said."""
 
 _COARSE = 96
+_GROWTH = 0.01
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=256)
 def footprint(form: str, x: float, y: float, radius: float, turn: float) -> npt.NDArray[np.bool_]:
-    """Return which cells of a coarse grid over the picture an object covers: what layouts are judged by."""
+    """Return which cells of a coarse grid over the picture an object covers: what layouts are judged by.
+
+    The outline is grown a little, as it is by the slight blur through which checks look: small forms differ less.
+    """
     centres = (np.arange(_COARSE, dtype=np.float64) + 0.5) / _COARSE
     u, v = local(centres[None, :], centres[:, None], x, y, radius, turn)
-    covered: npt.NDArray[np.bool_] = FORMS[form](u, v) <= 0.0
+    covered: npt.NDArray[np.bool_] = FORMS[form](u, v) * radius <= _GROWTH
     return covered
 
 

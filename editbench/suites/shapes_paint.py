@@ -136,6 +136,7 @@ def _plaster(x: Field, y: Field, seed: int, pixel: float) -> Field:
 
 def _planks(x: Field, y: Field, seed: int, pixel: float) -> Field:
     boards = 5 + seed % 3
+    y = y * 0.85 + (seed % 7) / 7 * 0.15
     board = np.floor(y * boards)
     offset = lattice(seed, boards + 1, 2)[board[:, 0].astype(np.int64)]
     seam = 0.5 - np.abs(y * boards - board - 0.5)
@@ -147,25 +148,27 @@ def _planks(x: Field, y: Field, seed: int, pixel: float) -> Field:
 
 
 def _bricks(x: Field, y: Field, seed: int, pixel: float) -> Field:
-    rows, columns = 9, 5
+    rows, columns = 8 + seed % 3, 4 + seed % 2
+    x, y = x + (seed % 16) / 16 / columns, y + (seed % 11) / 11 / rows
     row = np.floor(y * rows)
     across = x * columns + 0.5 * (row - 2.0 * np.floor(row / 2.0))
     column = np.floor(across)
-    tone = lattice(seed, rows + 1, columns + 2)[row.astype(np.int64), column.astype(np.int64)]
+    tone = lattice(seed, rows + 2, columns + 3)[row.astype(np.int64), column.astype(np.int64)]
     edge = np.minimum((0.5 - np.abs(y * rows - row - 0.5)) / rows, (0.5 - np.abs(across - column - 0.5)) / columns)
     mortar = np.clip((0.0085 - edge) / pixel + 0.5, 0.0, 1.0)
-    return 0.3 * (tone - 0.5) + _clouds(seed, x, y, ((4, 0.14), *_FINE)) - 0.34 * mortar
+    return 0.3 * (tone - 0.5) + _clouds(seed, x * 0.75, y * 0.75, ((5, 0.14), *_FINE)) - 0.34 * mortar
 
 
 def _tiles(x: Field, y: Field, seed: int, pixel: float) -> Field:
-    count = 6
+    count = 4 + seed % 4
+    x, y = x + (seed % 16) / 16 / count, y + (seed % 11) / 11 / count
     row, column = np.floor(y * count), np.floor(x * count)
-    tone = lattice(seed, count + 1, count + 1)[row.astype(np.int64), column.astype(np.int64)]
+    tone = lattice(seed, count + 2, count + 2)[row.astype(np.int64), column.astype(np.int64)]
     inner_x, inner_y = x * count - column - 0.5, y * count - row - 0.5
     edge = (0.5 - np.maximum(np.abs(inner_x), np.abs(inner_y))) / count
     joint = np.clip((0.006 - edge) / pixel + 0.5, 0.0, 1.0)
     sheen = -0.16 * (inner_x + inner_y)
-    return 0.2 * (tone - 0.5) + sheen + _clouds(seed, x, y, ((5, 0.1), *_FINE)) - 0.4 * joint
+    return 0.2 * (tone - 0.5) + sheen + _clouds(seed, x * 0.75, y * 0.75, ((6, 0.1), *_FINE)) - 0.4 * joint
 
 
 def _cloth(x: Field, y: Field, seed: int, pixel: float) -> Field:
@@ -181,7 +184,8 @@ def _dunes(x: Field, y: Field, seed: int, pixel: float) -> Field:
 
 
 def _wallpaper(x: Field, y: Field, seed: int, pixel: float) -> Field:
-    stripe = _wave((x + 0.35 * y) * (7.0 + seed % 3))
+    slant = 0.35 if seed % 2 else -0.45
+    stripe = _wave((x + slant * y) * (7.0 + seed % 3) + (seed % 7) / 7)
     bold = np.clip(stripe * 6.0 + 0.5, 0.0, 1.0) - 0.5
     return 0.26 * bold + _clouds(seed, x, y, ((3, 0.22), *_FINE))
 

@@ -9,24 +9,14 @@ from typing import cast
 import numpy as np
 
 from editbench.regions import Mask
-from editbench.suites.checks import ColourBecomes, StructureKept
-from editbench.suites.shapes_checks import (
-    Absent,
-    BackgroundBecomes,
-    Kept,
-    NotElsewhere,
-    Position,
-    Sight,
-    Silhouette,
-    Size,
-    StyleApplied,
-    TextureBecomes,
-    Window,
-)
+from editbench.suites.checks import ColourBecomes, StructureKept, Window
+from editbench.suites.shapes_checks import Absent, NotElsewhere, Position, Sight, Silhouette, Size
 from editbench.suites.shapes_draw import Stage, Thing, without
-from editbench.suites.shapes_edits import GEOMETRIC, Plan, Step
+from editbench.suites.shapes_edits import Plan
 from editbench.suites.shapes_paint import MATERIALS, quantise, restyle
+from editbench.suites.shapes_steps import GEOMETRIC, Step
 from editbench.suites.shapes_stream import Field
+from editbench.suites.shapes_surfaces import BackgroundBecomes, Kept, StyleApplied, TextureBecomes
 from editbench.suites.shapes_words import ground_phrase
 from editbench.types import Check, Content, Image
 
@@ -78,7 +68,7 @@ class _Judge:
         if thing is None:
             old = self.plan.before.things[self.step.index]
             assert old is not None
-            core = self._shown_before > 0.5
+            core = _solid(self._shown_before)
             gone = Absent(_call(old), core, _window(core, self.stage.size), self.source, self.target)
             return [gone, NotElsewhere(_call(old), core, ~self.mask, self.source)]
         subject = _call(thing)
@@ -103,8 +93,7 @@ class _Judge:
 
     @cached_property
     def _core(self) -> Mask:
-        core = self._shown_after >= _FULL
-        return core if core.any() else self._shown_after > 0.5
+        return _solid(self._shown_after)
 
     @cached_property
     def _sight(self) -> Sight:
@@ -115,8 +104,8 @@ class _Judge:
         shadows = (self.stage.shaded(before, index) > 0.0) | (self.stage.shaded(after, index) > 0.0)
         near = cast(Mask, binary_dilation(footprints, iterations=self.stage.size // 16))
         picture = self.stage.picture(without(after, (index,)))
-        others = self.mask & ~shadows
-        return Sight(picture, footprints | (near & ~shadows & ~others), _window(near, self.stage.size))
+        surroundings = near & ~shadows & ~self.mask
+        return Sight(picture, footprints | surroundings, _window(near, self.stage.size))
 
     def _colour(self, thing: Thing) -> ColourBecomes:
         region, guard = self._core, False
@@ -124,7 +113,7 @@ class _Judge:
             new = self._core & (self._shown_before <= 0.0)
             guard = self._same_colour and float(new.sum()) < _NEW_SHARE * float(self._core.sum())
             if self._same_colour:
-                region = self._core & (self._shown_before >= _FULL) if guard else new
+                region = _solid(self._shown_before * self._shown_after) if guard else new
         return ColourBecomes(
             _call(thing),
             region,
@@ -154,6 +143,11 @@ class _Judge:
 
 def _call(thing: Thing) -> str:
     return f"the {thing.colour} {thing.form}"
+
+
+def _solid(shown: Field) -> Mask:
+    """Return the pixels that show an object alone; where it is too thin for that, those that show it best."""
+    return shown >= min(_FULL, 0.9 * float(shown.max()))
 
 
 def _window(region: Mask, size: int) -> Window:

@@ -9,11 +9,11 @@ from editbench.suites.shapes_scene import POSABLE, size_word
 from editbench.suites.shapes_stream import Stream
 
 _GROUNDS = {
-    "plaster": "a {} plaster wall",
+    "plaster": "{} plaster wall",
     "planks": "{} wooden planks",
-    "bricks": "a {} brick wall",
+    "bricks": "{} brick wall",
     "tiles": "{} ceramic tiles",
-    "cloth": "a woven {} cloth",
+    "cloth": "woven {} cloth",
     "dunes": "rippled {} dunes",
     "wallpaper": "{} wallpaper with diagonal lines",
 }
@@ -36,7 +36,7 @@ STYLE_WORDS = {
     "cyanotype": ("Turn this into a cyanotype print.", "{}, as a cyanotype print"),
     "moonlit": ("Make it look like a moonlit night.", "{}, on a moonlit night"),
     "sunset": ("Bathe the whole scene in warm sunset light.", "{}, in warm sunset light"),
-    "duotone": ("Render the image as a duotone poster, dark violet to pale gold.", "{}, as a violet and gold duotone"),
+    "duotone": ("Render the image as a duotone poster, deep plum to pale straw.", "{}, as a plum and straw duotone"),
 }
 
 
@@ -52,7 +52,8 @@ def listing(phrases: Sequence[str]) -> str:
 
 def ground_phrase(backdrop: Backdrop) -> str:
     """Return what a backdrop is called."""
-    return _GROUNDS[backdrop.kind].format(backdrop.colour)
+    phrase = _GROUNDS[backdrop.kind].format(backdrop.colour)
+    return a(phrase) if phrase.endswith(("wall", "cloth")) else phrase
 
 
 def pose(thing: Thing) -> str | None:

@@ -1,0 +1,228 @@
+"""The page of one run: what it was, its means, and every edit beside its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from editbench.board import Cell, Row, build_boards, decimal
+from editbench.images import InvalidImage
+from editbench.records import Header, RecordFile
+from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, name_and_options, render
+from editbench.report.pictures import (
+    ANCHORS,
+    FULL_SCALE,
+    heat_map,
+    outline,
+    overlay,
+    thumbnail,
+    thumbnail_mask,
+    write_picture,
+)
+from editbench.store import RunStore, write_whole
+from editbench.types import EditbenchError, Failed, Record, Scenario, Suite, Undefined
+
+PAGE = "index.html"
+PICTURES = "img"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One metric of the run."""
+
+    metric: str
+    name: str
+    options: str
+    arrow: str
+    direction: str
+    unit: str
+    text: str
+    interval: str
+    cell: Cell
+    explanation: str
+    places: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One value of one card."""
+
+    mean: Mean
+    text: str
+    kind: str
+    """`value`, `none` or `error`."""
+    note: str
+    sort: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of one card, as paths relative to the page; None where there is none."""
+
+    source: str | None = None
+    mask: str | None = None
+    output: str | None = None
+    difference: str | None = None
+    problem: str | None = None
+    """Why a picture that should be here is not."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One (scenario, repeat) of the gallery."""
+
+    record: Record
+    instruction: str
+    pictures: Pictures
+    values: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A quantity over the edits of a run, from its journal."""
+
+    name: str
+    median: str
+    largest: str
+    n: int
+
+
+def write_gallery(run_path: Path, suite: Suite, output_dir: Path) -> Path:
+    """Write the page of a run and the pictures on it; return the path of the page.
+
+    Args:
+        run_path: a run directory, finished or not.
+        suite: the run's suite, or the selection that it ran on.
+        output_dir: where the page goes; pictures go into `img/` below it.
+
+    Raises:
+        EditbenchError: if the suite is not the run's.
+        InvalidRecords: if the run is damaged.
+        StorageError: if something cannot be written.
+    """
+    store = RunStore(run_path)
+    file = store.records()
+    _check_suite(file.header, suite)
+    row = build_boards([file])[0].rows[0]
+    means = _means(file.header, row)
+    page = render(
+        "gallery.html",
+        "gallery.js",
+        header=file.header,
+        row=row,
+        means=means,
+        costs=_costs(store),
+        cards=list(_cards(store, file, suite, means, output_dir)),
+        categories=sorted({record.category for record in file.records}),
+        statuses=sorted({record.edit_status for record in file.records}),
+        anchors=ANCHORS,
+        full_scale=FULL_SCALE,
+    )
+    write_whole(output_dir / PAGE, [page.encode()])
+    return output_dir / PAGE
+
+
+def _check_suite(header: Header, suite: Suite) -> None:
+    if suite.identity != header.suite.identity:
+        raise EditbenchError(
+            f"the run is of {header.suite.name} ({header.suite.identity[:12]}), the suite given is {suite.name} "
+            f"({suite.identity[:12]}): restore the suite that was run"
+        )
+
+
+def _means(header: Header, row: Row) -> tuple[Mean, ...]:
+    means = []
+    for column in sorted(row.cells, key=lambda column: list(header.metrics).index(column.metric)):
+        cell = row.cells[column]
+        name, options = name_and_options(column.metric)
+        mean = cell.estimate.mean
+        places = decimals([] if mean is None else [mean], cell.info.range[1])
+        means.append(
+            Mean(
+                metric=column.metric,
+                name=name,
+                options=options,
+                arrow=ARROWS.get(cell.info.direction, ""),
+                direction=cell.info.direction,
+                unit=cell.info.unit,
+                text="–" if mean is None else fixed(mean, places),
+                interval=interval(cell, places),
+                cell=cell,
+                explanation=explanation(column.metric, column.signature, cell),
+                places=places,
+            )
+        )
+    return tuple(means)
+
+
+def _costs(store: RunStore) -> list[Cost]:
+    edits = [cell.edit for cell in store.cells().values() if cell.edit["edit_status"] not in ("not_run", "input_invalid")]
+    seconds = _cost("seconds an edit", [edit["seconds"] for edit in edits], 1)
+    memory = _cost("peak memory in MiB", [edit["peak_bytes"] for edit in edits if edit["peak_bytes"]], 2**20)
+    return [cost for cost in (seconds, memory) if cost is not None]
+
+
+def _cost(name: str, values: Sequence[float], unit: int) -> Cost | None:
+    if not values:
+        return None
+    return Cost(name, f"{median(values) / unit:.3g}", f"{max(values) / unit:.3g}", len(values))
+
+
+# ------------------------------------------------------------------------------------------------------- cards
+
+
+def _cards(
+    store: RunStore, file: RecordFile, suite: Suite, means: Sequence[Mean], output_dir: Path
+) -> Iterator[Card]:
+    """Yield the cards in the suite's order, reading each scenario once."""
+    waiting: dict[str, list[Record]] = {}
+    for record in file.records:
+        waiting.setdefault(record.scenario_id, []).append(record)
+    for scenario in suite:
+        records = waiting.pop(scenario.id, [])
+        for record, pictures in zip(records, _pictures(store, scenario, records, output_dir), strict=True):
+            yield Card(record, scenario.instruction, pictures, tuple(_shown(record, mean) for mean in means))
+    if waiting:
+        raise EditbenchError(f"{store.path} has records of {next(iter(waiting))!r}, which {suite.name} does not have")
+
+
+def _shown(record: Record, mean: Mean) -> Shown:
+    value = record.values.get(mean.metric)
+    if isinstance(value, float):
+        return Shown(mean, fixed(value, mean.places), "value", decimal(value), decimal(value))
+    if isinstance(value, Undefined):
+        return Shown(mean, "undefined", "none", value.reason, "")
+    return Shown(mean, "error", "error", value.reason if isinstance(value, Failed) else "not scored yet", "")
+
+
+def _pictures(
+    store: RunStore, scenario: Scenario, records: Iterable[Record], output_dir: Path
+) -> Iterator[Pictures]:
+    try:
+        pixels_sha256 = scenario.pixels_sha256
+    except (EditbenchError, OSError) as error:
+        yield from (Pictures(problem=str(error)) for _ in records)
+        return
+
+    def written(image: Any) -> str:
+        return f"{PICTURES}/{write_picture(image, output_dir / PICTURES)}"
+
+    source, mask = thumbnail(scenario.source), thumbnail_mask(scenario.mask)
+    for record in records:
+        if record.pixels_sha256 not in (None, pixels_sha256):
+            yield Pictures(problem="the scenario has other pixels than when it was edited")
+            continue
+        before = Pictures(written(source), written(overlay(source, mask)))
+        if record.edit_sha256 is None:
+            yield before
+            continue
+        try:
+            output = store.read_edit(record.edit_sha256)
+        except InvalidImage as error:
+            yield Pictures(before.source, before.mask, problem=str(error))
+            continue
+        difference = outline(thumbnail(heat_map(scenario.source, output)), mask)
+        yield Pictures(before.source, before.mask, written(thumbnail(output)), written(difference))

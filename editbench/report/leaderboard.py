@@ -1,0 +1,150 @@
+"""The page of boards: one sortable table and one plot a suite, byte for byte the same for the same boards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from editbench.board import Board, Cell, Column, Row, decimal
+from editbench.records import EditorInfo
+from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, name_and_options, render
+from editbench.report.scatter import Scatter, scatter
+from editbench.specs import slug
+
+
+@dataclass(frozen=True)
+class Head:
+    """The header of one metric's column."""
+
+    column: Column
+    name: str
+    options: str
+    arrow: str
+    direction: str
+    unit: str
+    counts: str
+    """n and G of the rows that do not say otherwise."""
+    places: int
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of the table, as it is shown."""
+
+    text: str
+    interval: str
+    notes: tuple[str, ...]
+    """n and G where they differ from the header's, and how many values are at the cap."""
+    sort: str
+    trained_on: bool
+    explanation: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table."""
+
+    row: Row
+    numbers: tuple[Number | None, ...]
+    statuses: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One board of the page."""
+
+    board: Board
+    anchor: str
+    heads: tuple[Head, ...]
+    complete: tuple[Line, ...]
+    incomplete: tuple[Line, ...]
+    plot: Scatter | None
+    summary: str
+
+    @property
+    def ranked(self) -> bool:
+        """Whether any row has a rank."""
+        return any(line.row.rank is not None for line in self.complete)
+
+
+def render_boards(boards: Sequence[Board], title: str) -> str:
+    """Return one self-contained HTML page with a section for each board, in the order of the suites' names.
+
+    Args:
+        boards: from `build_boards`.
+        title: of the page.
+    """
+    sections = [_section(board) for board in sorted(boards, key=lambda board: board.suite.name)]
+    return render("leaderboard.html", "leaderboard.js", title=title, sections=sections)
+
+
+def _section(board: Board) -> Section:
+    heads = tuple(_head(board, column) for column in board.columns)
+    lines = [_line(row, heads) for row in board.rows]
+    return Section(
+        board,
+        slug(board.suite.name),
+        heads,
+        tuple(line for line in lines if line.row.complete),
+        tuple(line for line in lines if not line.row.complete),
+        scatter(board),
+        _summary(board.rows),
+    )
+
+
+def _summary(rows: Iterable[Row]) -> str:
+    kinds = Counter("incomplete" if not row.complete else "control" if row.editor.control else "editor" for row in rows)
+    plural = {"editor": "editors", "control": "controls", "incomplete": "incomplete runs"}
+    single = {"editor": "editor", "control": "control", "incomplete": "incomplete run"}
+    parts = [f"{kinds[kind]} {(single if kinds[kind] == 1 else plural)[kind]}" for kind in plural if kinds[kind]]
+    return " · ".join(parts)
+
+
+def _head(board: Board, column: Column) -> Head:
+    cells = [row.cells[column] for row in board.rows if column in row.cells]
+    means = [cell.estimate.mean for cell in cells if cell.estimate.mean is not None]
+    counts = Counter(_counts(cell) for cell in cells if cell.estimate.n)
+    name, options = name_and_options(column.metric)
+    info = cells[0].info
+    return Head(
+        column=column,
+        name=name,
+        options=options,
+        arrow=ARROWS.get(info.direction, ""),
+        direction=info.direction,
+        unit=info.unit,
+        counts=counts.most_common(1)[0][0] if counts else "n 0",
+        places=decimals(means, info.range[1]),
+    )
+
+
+def _counts(cell: Cell) -> str:
+    return f"n {cell.estimate.n} · G {cell.estimate.clusters}"
+
+
+def _line(row: Row, heads: Iterable[Head]) -> Line:
+    numbers = tuple(_number(row, head) if head.column in row.cells else None for head in heads)
+    return Line(row, numbers, "\n".join(f"{status}: {count}" for status, count in sorted(row.statuses.items())))
+
+
+def _number(row: Row, head: Head) -> Number:
+    cell, column = row.cells[head.column], head.column
+    notes = []
+    if _counts(cell) != head.counts:
+        notes.append(_counts(cell))
+    if cell.capped:
+        notes.append(f"{cell.capped} capped")
+    mean = cell.estimate.mean
+    return Number(
+        text="–" if mean is None else fixed(mean, head.places),
+        interval=interval(cell, head.places),
+        notes=tuple(notes),
+        sort=decimal(mean),
+        trained_on=_trained_on(row.editor, column.metric),
+        explanation=explanation(column.metric, column.signature, cell),
+    )
+
+
+def _trained_on(editor: EditorInfo, metric: str) -> bool:
+    return metric in editor.trained_on or name_and_options(metric)[0] in editor.trained_on

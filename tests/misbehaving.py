@@ -1,0 +1,99 @@
+"""Editors that misbehave on every second instruction, each in one way."""
+
+import sys
+import time
+
+import numpy as np
+
+
+def raises(source, instruction, mask, seed):
+    raise RuntimeError(f"no luck with object at {id(source):#x}")
+
+
+def returns_none(source, instruction, mask, seed):
+    return None
+
+
+def returns_text(source, instruction, mask, seed):
+    return "done"
+
+
+def wrong_size(source, instruction, mask, seed):
+    return source[:-8]
+
+
+def half_size(source, instruction, mask, seed):
+    return source[::2, ::2]
+
+
+def not_a_number(source, instruction, mask, seed):
+    return np.full(source.shape, np.nan)
+
+
+def wrong_range(source, instruction, mask, seed):
+    return source.astype(float)
+
+
+def exits(source, instruction, mask, seed):
+    sys.exit(3)
+
+
+def hangs(source, instruction, mask, seed):
+    time.sleep(3600)
+
+
+def hangs_sometimes(source, instruction, mask, seed):
+    if seed % 2:
+        time.sleep(3600)
+    return source
+
+
+def dies(source, instruction, mask, seed):
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def out_of_memory(source, instruction, mask, seed):
+    raise MemoryError
+
+
+def prints(source, instruction, mask, seed):
+    print("hello from the editor")
+    return source
+
+
+class ShortBatch:
+    mask_access = "none"
+
+    def edit(self, requests):
+        return [request.source for request in requests][:1]
+
+
+class FailsInBatches:
+    mask_access = "none"
+
+    def edit(self, requests):
+        if len(requests) > 1:
+            raise RuntimeError("one at a time, please")
+        return [requests[0].source]
+
+
+class Flaky:
+    """Fails on the first call for each seed, then works; remembers the seeds it was given."""
+
+    mask_access = "none"
+
+    def __init__(self):
+        self.seeds = []
+
+    def edit(self, requests):
+        (request,) = requests
+        self.seeds.append(request.seed)
+        if self.seeds.count(request.seed) == 1:
+            raise RuntimeError("not yet")
+        return [request.source]
+
+
+def inverts(source, instruction, mask, seed):
+    return 255 - source
