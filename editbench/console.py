@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,16 +138,13 @@ def _reasons(plan: Plan, status: str) -> str:
 
 
 def show_boards(boards: Sequence[Board]) -> None:
-    """Print boards: means with half the width of their 95 % interval."""
+    """Print boards: means with half the width of their 95 % interval, as many columns as fit."""
     console = Console(width=None if sys.stdout.isatty() else 160)
     for board in boards:
-        console.print(_table(board, room=max(2, (console.width - 50) // 16)))
+        console.print(_table(board, console.width))
 
 
-def _table(board: Board, room: int) -> Table:
-    shown = [(column, title) for metric, title in SHOWN if (column := board.column(metric)) is not None]
-    shown = [(c, title) for c, title in shown if any(row.cells[c].estimate.n for row in board.rows if c in row.cells)]
-    shown = shown[:room]
+def _table(board: Board, width: int) -> Table:
     table = Table(
         title=f"{board.suite.name} · {board.suite.scenarios} scenarios",
         caption="mean ± half of its 95 % interval; n scenarios from G clusters, in the cell where it differs; controls "
@@ -158,21 +155,39 @@ def _table(board: Board, room: int) -> Table:
     )
     table.add_column("#", justify="right")
     table.add_column("editor", no_wrap=True)
-    table.add_column("mask")
-    usual = {}
-    for column, title in shown:
-        cells = [row.cells[column] for row in board.rows if column in row.cells]
-        usual[column] = max((cell.estimate.n, cell.estimate.clusters) for cell in cells)
-        arrow = {"higher": "↑", "lower": "↓"}.get(cells[0].info.direction, "")
-        count, clusters = usual[column]
-        table.add_column(f"{title} {arrow}\nn={count} G={clusters}", justify="right", no_wrap=True)
-    table.add_column("failed", justify="right")
-    for row in board.rows:
-        texts = [Text(_number(row.cells.get(column), usual[column])) for column, _ in shown]
+    table.add_column("mask", no_wrap=True)
+    table.add_column("failed", justify="right", no_wrap=True)
+    labels = [_label(row) for row in board.rows]
+    room = width - max(map(len, labels)) - 26
+    columns = []
+    for title, cells in _columns(board):
+        room -= 3 + max(map(len, [*title.split("\n"), *cells]))
+        if room < 0:
+            break
+        table.add_column(title, justify="right", no_wrap=True)
+        columns.append(cells)
+    for index, row in enumerate(board.rows):
         style = "dim" if row.editor.control else "bold" if row.rank == 1 else None
-        rank = "" if row.rank is None else str(row.rank)
-        table.add_row(rank, Text(_label(row)), row.editor.mask_access, *texts, str(row.failed or ""), style=style)
+        front = [
+            "" if row.rank is None else str(row.rank),
+            labels[index],
+            row.editor.mask_access,
+            str(row.failed or ""),
+        ]
+        table.add_row(*(Text(text) for text in [*front, *(cells[index] for cells in columns)]), style=style)
     return table
+
+
+def _columns(board: Board) -> Iterator[tuple[str, list[str]]]:
+    """Yield the title and the texts of each column that has a number."""
+    for metric, title in SHOWN:
+        column = board.column(metric)
+        cells = [row.cells.get(column) if column else None for row in board.rows]
+        found = [cell for cell in cells if cell is not None and cell.estimate.n]
+        if found:
+            usual = max((cell.estimate.n, cell.estimate.clusters) for cell in found)
+            arrow = {"higher": "↑", "lower": "↓"}.get(found[0].info.direction, "")
+            yield f"{title} {arrow}\nn={usual[0]} G={usual[1]}", [_number(cell, usual) for cell in cells]
 
 
 def _label(row: Row) -> str:

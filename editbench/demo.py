@@ -70,30 +70,31 @@ def run_demo(output_dir: Path, full: bool) -> None:
 
     Args:
         output_dir: where runs, CSVs and the page go.
-        full: every scenario instead of the first few of each category.
+        full: every scenario instead of a stratified subset.
     """
     start = time.monotonic()
     console = Console()
     todo = jobs(output_dir, full)
-    subset = "every scenario" if full else "a subset: the first few scenarios of every category; --full runs all"
-    console.print(f"{len(EDITORS)} editors on {' and '.join(EACH)} ({subset})", highlight=False)
+    subset = " and ".join(
+        suite if full else f"{suite} ({each} scenarios of every category)" for suite, each in EACH.items()
+    )
+    console.print(
+        f"{len(EDITORS)} editors on {subset}{'' if full else '; --full runs every scenario'}", highlight=False
+    )
     for _ in _follow(todo, console):
         pass
     boards = load([Path(job.output_dir) for job in todo])
     written = export(boards, output_dir / "boards.csv", output_dir / "index.html")
     show_boards(boards)
     seconds = time.monotonic() - start
-    console.print(f"done in {seconds:.0f} s", highlight=False)
-    console.print(f"page:    {written[1]}", highlight=False)
-    console.print(f"CSV:     {written[0]}", highlight=False)
-    console.print(f"runs:    {output_dir}/<suite>/<editor>", highlight=False)
-    console.print(
-        "next:    editbench report " + todo[-2].output_dir + "   (the pictures behind the numbers)\n"
-        "         editbench run --suite shapes@1 --editor my_model.py:edit   (your own editor)\n"
-        "         editbench list   (what else there is)",
-        highlight=False,
-        markup=False,
-    )
+    print(f"done in {seconds:.0f} s")
+    print(f"page:    {written[1]}")
+    print(f"CSV:     {written[0]}")
+    print(f"runs:    {output_dir}/<suite>/<editor>")
+    pictures = output_dir / "photos@1" / "recolor"
+    print(f"next:    editbench report {pictures}   (the pictures behind the numbers)")
+    print("         editbench run --suite shapes@1 --editor my_model.py:edit   (your own editor; see the README)")
+    print("         editbench list   (what else there is)")
 
 
 def _follow(todo: Sequence[Job], console: Console) -> Iterator[int]:

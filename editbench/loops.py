@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
-from editbench.execute import Attempt, Executor, InProcess, Worker, judge, measured
+from editbench.execute import Attempt, Executor, InProcess, Worker, judge, measured, stable_reason
 from editbench.images import Accepted, InvalidImage, align
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
 from editbench.plan import Plan, RunConfig, leaf_of, make_plan, parse_shard, sample_seed
@@ -181,8 +181,9 @@ def _edit_batch(
     for position, task in enumerate(tasks):
         try:
             _ = task.scenario.pixels_sha256
-        except (EditbenchError, OSError) as error:
-            attempts[position] = Attempt("input_invalid", reason=str(error))
+        except Exception as error:  # a suite may be anybody's code
+            reason = str(error) if isinstance(error, EditbenchError) else stable_reason(error)
+            attempts[position] = Attempt("input_invalid", reason=reason)
     open_ = [position for position in range(len(tasks)) if position not in attempts]
     tries = dict.fromkeys(range(len(tasks)), 1)
     for number in range(1, plan.config.retry_on_error + 2):

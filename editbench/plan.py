@@ -19,7 +19,7 @@ from editbench.store import RunStore
 from editbench.suites import Selection, load_suite, select_each, select_first, select_ids
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Editor, Metric, Suite
 
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()+-]{0,63}")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()\[\]+-]{0,63}")
 """No leading sign (a spreadsheet would see a formula), no markup, no control characters."""
 
 
@@ -134,7 +134,9 @@ def make_plan(
     canonical = spec_of(chosen)
     label = config.label or (canonical if LABEL.fullmatch(canonical) else slug(canonical))
     if not LABEL.fullmatch(label):
-        raise EditbenchError(f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()+-', a letter first")
+        raise EditbenchError(
+            f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
+        )
     warnings = _prepare(chosen, suite)
     whole = suite.suite if isinstance(suite, Selection) else suite
     header = Header(

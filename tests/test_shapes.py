@@ -15,14 +15,14 @@ from editbench.colours import COLOURS
 from editbench.registry import create
 from editbench.suites.shapes import SCENES, Shapes, plans
 from editbench.suites.shapes_checks import Silhouette
-from editbench.suites.shapes_edits import CATEGORIES
+from editbench.suites.shapes_edits import CATEGORIES, MIN_CHANGE
 from editbench.suites.shapes_forms import FORMS, cosine_and_sine
-from editbench.suites.shapes_paint import GROUND_COLOURS, MATERIALS, PATTERNS, second_shade
+from editbench.suites.shapes_paint import GROUND_COLOURS, MATERIALS, PATTERNS, STYLES, second_shade, styled
 from editbench.suites.shapes_scene import LARGE, MIN_CONTRAST, MIN_PATTERN_CONTRAST, SMALL, contrast
 from editbench.suites.shapes_stream import Stream, lattice
 from editbench.types import EditbenchError
 
-CONTENT_SHA256 = "05f5f229d588cb0cd908782c9a7a9b42ddb97a3f3a79606cb6225446dae0a0bd"
+CONTENT_SHA256 = "0efc8fff27ee66e015fc09e7da74a5279267193fa1782a15e763fde5e34f6996"
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,7 @@ def test_no_contrast_is_near_a_threshold():
     for ground, colour in itertools.product(GROUND_COLOURS.values(), COLOURS.values()):
         pairs.append((contrast(colour, ground), MIN_CONTRAST))
         pairs.append((contrast(second_shade(colour), ground), MIN_PATTERN_CONTRAST))
+    pairs += [(contrast(styled(style, rgb), rgb), MIN_CHANGE) for style in STYLES for rgb in GROUND_COLOURS.values()]
     pairs += [(contrast(*pair), 35) for pair in itertools.combinations(GROUND_COLOURS.values(), 2)]
     assert min(abs(value - threshold) for value, threshold in pairs) > 0.01
 

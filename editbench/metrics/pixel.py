@@ -16,6 +16,9 @@ import numpy.typing as npt
 from editbench.regions import RegionName
 from editbench.types import Direction, Image, Need, Sample, Value
 
+_CHUNK = 1 << 15
+"""Pixels whose colours are compared at a time: what the formula needs for them stays in the cache."""
+
 _LEVELS = np.arange(256, dtype=np.int64)
 
 
@@ -175,7 +178,10 @@ class DeltaE:
             distance = np.zeros(moved.shape)
             if moved.any():
                 before, after = sample.scenario.source[moved], sample.output[moved]
-                distance[moved] = deltaE_ciede2000(rgb2lab(before), rgb2lab(after))
+                parts = [slice(start, start + _CHUNK) for start in range(0, len(before), _CHUNK)]
+                distance[moved] = np.concatenate(
+                    [deltaE_ciede2000(rgb2lab(before[part]), rgb2lab(after[part])) for part in parts]
+                )
             sample.memo["delta_e"] = distance
         result: npt.NDArray[np.float64] = sample.memo["delta_e"]
         return result

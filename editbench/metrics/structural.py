@@ -24,12 +24,12 @@ def _window() -> npt.NDArray[np.float64]:
 
 
 def _blur(fields: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Blur the last two axes with the Gaussian window, zero beyond the frame."""
+    """Blur `(H, W)` with the Gaussian window, zero beyond the frame."""
     from scipy.ndimage import correlate1d
 
     window = _window()
-    rows = correlate1d(fields, window, axis=-1, mode="constant")
-    return np.asarray(correlate1d(rows, window, axis=-2, mode="constant"))
+    rows = correlate1d(fields, window, axis=1, mode="constant")
+    return np.asarray(correlate1d(rows, window, axis=0, mode="constant"))
 
 
 def ssim_over_region(first: Image, second: Image, region: Mask) -> float:
@@ -51,15 +51,26 @@ def ssim_over_region(first: Image, second: Image, region: Mask) -> float:
         return 1.0
     weight = region.astype(np.float64)
     total = np.maximum(_blur(weight), 1e-12)
-    x, y = (np.moveaxis(image[frame], -1, 0) * (weight / 255) for image in (first, second))
-    mean_x, mean_y, square_x, square_y, product = _blur(np.stack([x, y, x * x, y * y, x * y])) / total
-    variance_x = np.maximum(square_x - mean_x**2, 0)
-    variance_y = np.maximum(square_y - mean_y**2, 0)
-    covariance = product - mean_x * mean_y
-    similarity = ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)) / (
+    channels = [_similarity(first[frame][..., c], second[frame][..., c], weight, total)[region] for c in range(3)]
+    return float(np.mean(channels))
+
+
+def _similarity(
+    first: npt.NDArray[np.uint8],
+    second: npt.NDArray[np.uint8],
+    weight: npt.NDArray[np.float64],
+    total: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Return the map of one channel, `float64 (H, W)`; one channel at a time, for large images are memory-bound."""
+    x, y = first * (weight / 255), second * (weight / 255)
+    mean_x, mean_y = _blur(x) / total, _blur(y) / total
+    variance_x = np.maximum(_blur(x * x) / total - mean_x**2, 0)
+    variance_y = np.maximum(_blur(y * y) / total - mean_y**2, 0)
+    covariance = _blur(x * y) / total - mean_x * mean_y
+    similarity: npt.NDArray[np.float64] = ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)) / (
         (mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2)
     )
-    return float(similarity.mean(axis=0)[region].mean())
+    return similarity
 
 
 @dataclass(frozen=True)

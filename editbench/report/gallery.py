@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from editbench.board import Cell, Row, build_boards, decimal
+from editbench.board import Cell, Column, build_boards, decimal
 from editbench.images import InvalidImage
 from editbench.records import Header, RecordFile
-from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, name_and_options, render
+from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, render
 from editbench.report.pictures import (
     ANCHORS,
     FULL_SCALE,
@@ -34,11 +34,7 @@ class Mean:
     """One metric of the run."""
 
     metric: str
-    name: str
-    options: str
     arrow: str
-    direction: str
-    unit: str
     text: str
     interval: str
     cell: Cell
@@ -106,8 +102,9 @@ def write_gallery(run_path: Path, suite: Suite, output_dir: Path) -> Path:
     store = RunStore(run_path)
     file = store.records()
     _check_suite(file.header, suite)
-    row = build_boards([file])[0].rows[0]
-    means = _means(file.header, row)
+    board = build_boards([file])[0]
+    row = board.rows[0]
+    means = tuple(_mean(column, row.cells[column]) for column in board.columns)
     page = render(
         "gallery.html",
         "gallery.js",
@@ -133,33 +130,24 @@ def _check_suite(header: Header, suite: Suite) -> None:
         )
 
 
-def _means(header: Header, row: Row) -> tuple[Mean, ...]:
-    means = []
-    for column in sorted(row.cells, key=lambda column: list(header.metrics).index(column.metric)):
-        cell = row.cells[column]
-        name, options = name_and_options(column.metric)
-        mean = cell.estimate.mean
-        places = decimals([] if mean is None else [mean], cell.info.range[1])
-        means.append(
-            Mean(
-                metric=column.metric,
-                name=name,
-                options=options,
-                arrow=ARROWS.get(cell.info.direction, ""),
-                direction=cell.info.direction,
-                unit=cell.info.unit,
-                text="–" if mean is None else fixed(mean, places),
-                interval=interval(cell, places),
-                cell=cell,
-                explanation=explanation(column.metric, column.signature, cell),
-                places=places,
-            )
-        )
-    return tuple(means)
+def _mean(column: Column, cell: Cell) -> Mean:
+    mean = cell.estimate.mean
+    places = decimals([] if mean is None else [mean], cell.info.range[1])
+    return Mean(
+        metric=column.metric,
+        arrow=ARROWS.get(cell.info.direction, ""),
+        text="–" if mean is None else fixed(mean, places),
+        interval=interval(cell, places),
+        cell=cell,
+        explanation=explanation(column.metric, column.signature, cell),
+        places=places,
+    )
 
 
 def _costs(store: RunStore) -> list[Cost]:
-    edits = [cell.edit for cell in store.cells().values() if cell.edit["edit_status"] not in ("not_run", "input_invalid")]
+    edits = [
+        cell.edit for cell in store.cells().values() if cell.edit["edit_status"] not in ("not_run", "input_invalid")
+    ]
     seconds = _cost("seconds an edit", [edit["seconds"] for edit in edits], 1)
     memory = _cost("peak memory in MiB", [edit["peak_bytes"] for edit in edits if edit["peak_bytes"]], 2**20)
     return [cost for cost in (seconds, memory) if cost is not None]
@@ -174,9 +162,7 @@ def _cost(name: str, values: Sequence[float], unit: int) -> Cost | None:
 # ------------------------------------------------------------------------------------------------------- cards
 
 
-def _cards(
-    store: RunStore, file: RecordFile, suite: Suite, means: Sequence[Mean], output_dir: Path
-) -> Iterator[Card]:
+def _cards(store: RunStore, file: RecordFile, suite: Suite, means: Sequence[Mean], output_dir: Path) -> Iterator[Card]:
     """Yield the cards in the suite's order, reading each scenario once."""
     waiting: dict[str, list[Record]] = {}
     for record in file.records:
@@ -198,12 +184,10 @@ def _shown(record: Record, mean: Mean) -> Shown:
     return Shown(mean, "error", "error", value.reason if isinstance(value, Failed) else "not scored yet", "")
 
 
-def _pictures(
-    store: RunStore, scenario: Scenario, records: Iterable[Record], output_dir: Path
-) -> Iterator[Pictures]:
+def _pictures(store: RunStore, scenario: Scenario, records: Iterable[Record], output_dir: Path) -> Iterator[Pictures]:
     try:
         pixels_sha256 = scenario.pixels_sha256
-    except (EditbenchError, OSError) as error:
+    except Exception as error:  # a suite may be anybody's code
         yield from (Pictures(problem=str(error)) for _ in records)
         return
 

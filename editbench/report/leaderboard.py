@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from editbench.board import Board, Cell, Column, Row, decimal
 from editbench.records import EditorInfo
-from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, name_and_options, render
+from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, name_and_options, render, visible
 from editbench.report.scatter import Scatter, scatter
 from editbench.specs import slug
 
@@ -84,7 +84,7 @@ def _section(board: Board) -> Section:
     lines = [_line(row, heads) for row in board.rows]
     return Section(
         board,
-        slug(board.suite.name),
+        slug(visible(board.suite.name)),
         heads,
         tuple(line for line in lines if line.row.complete),
         tuple(line for line in lines if not line.row.complete),
@@ -114,7 +114,7 @@ def _head(board: Board, column: Column) -> Head:
         arrow=ARROWS.get(info.direction, ""),
         direction=info.direction,
         unit=info.unit,
-        counts=counts.most_common(1)[0][0] if counts else "n 0",
+        counts=counts.most_common(1)[0][0] if counts else _counts(cells[0]),
         places=decimals(means, info.range[1]),
     )
 

@@ -59,18 +59,18 @@ def _finalize(value: Any) -> Any:
 
 
 def visible(text: str) -> str:
-    """Return text in which characters that control a terminal, a layout or an encoder are written out.
+    r"""Return text in which characters that control a terminal, a layout or an encoder are written out.
 
-    >>> visible("a\\x1b[31m\\u202eb\\ud800")
-    'a␛[31m⟨U+202E⟩b⟨U+D800⟩'
+    >>> visible("a\x1b[31m\u202eb\ud800")
+    'a⟨U+001B⟩[31m⟨U+202E⟩b⟨U+D800⟩'
     """
     return "".join(_visible(character) for character in text)
 
 
 def _visible(character: str) -> str:
-    if character < " " and character not in "\n\t":
-        return chr(0x2400 + ord(character))
-    if character in _BIDIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
+    if character in "\n\t":
+        return character
+    if character in _BIDIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs"):
         return f"⟨U+{ord(character):04X}⟩"
     return character
 

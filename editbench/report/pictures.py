@@ -28,22 +28,23 @@ _JPEG_QUALITY = 90
 
 
 def thumbnail(image: Image) -> Image:
-    """Shrink an image so that its longer side is at most `SIDE`; smaller ones stay as they are."""
-    return _shrink(PILImage.fromarray(image), PILImage.Resampling.LANCZOS)
+    """Shrink an image so that its longer side is at most `SIDE`; enlarge a small one by a whole factor."""
+    return _fit(PILImage.fromarray(image), PILImage.Resampling.LANCZOS)
 
 
 def thumbnail_mask(mask: Mask) -> Mask:
-    """Shrink a mask as `thumbnail` does; a pixel belongs to it if a quarter of what it stands for does."""
+    """Fit a mask as `thumbnail` does; a pixel belongs to it if a quarter of what it stands for does."""
     grey = PILImage.fromarray(mask.astype(np.uint8) * np.uint8(255))
-    return np.asarray(_shrink(grey, PILImage.Resampling.BOX) >= 64)
+    return np.asarray(_fit(grey, PILImage.Resampling.BOX) >= 64)
 
 
-def _shrink(image: PILImage.Image, filter_: PILImage.Resampling) -> npt.NDArray[np.uint8]:
-    scale = SIDE / max(image.size)
-    if scale < 1:
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        image = image.resize((width, height), filter_)
-    return np.array(image)
+def _fit(image: PILImage.Image, filter_: PILImage.Resampling) -> npt.NDArray[np.uint8]:
+    longest = max(image.size)
+    if longest > SIDE:
+        width, height = (max(1, round(side * SIDE / longest)) for side in image.size)
+        return np.array(image.resize((width, height), filter_))
+    factor = SIDE // longest
+    return np.array(image).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def overlay(source: Image, mask: Mask) -> Image:
@@ -81,7 +82,8 @@ def heat_map(source: Image, output: Image) -> Image:
     steps = np.linspace(0, 1, len(ANCHORS))
     share = np.minimum(difference / FULL_SCALE, 1)
     channels = [np.interp(share, steps, [anchor[channel] for anchor in ANCHORS]) for channel in range(3)]
-    return np.rint(np.stack(channels, axis=2)).astype(np.uint8)
+    colours: Image = np.rint(np.stack(channels, axis=2)).astype(np.uint8)
+    return colours
 
 
 def write_picture(image: Image, folder: Path) -> str:

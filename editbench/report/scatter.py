@@ -13,9 +13,9 @@ FIDELITY = "mae:region=keep"
 PINNED = ("target", "identity")
 """The ends of the axes: labelled before all others."""
 
-WIDTH, HEIGHT = 680, 400
+WIDTH, HEIGHT = 560, 380
 LEFT, RIGHT, TOP, BOTTOM = 58, 26, 22, 52
-CHARACTER, LINE, GAP = 6.8, 14, 8
+CHARACTER, LINE, GAP = 7.3, 15, 8
 """Size of the labels' text, and how far it stands from its point."""
 TICK_DISTANCE = 46
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -67,14 +68,25 @@ def select_first(suite: Suite, count: int) -> Suite:
 
 
 def select_each(suite: Suite, count: int) -> Suite:
-    """Select `count` scenarios of every category, in the suite's order: a stratified subset."""
-    taken: dict[str, int] = {}
-    indices = []
+    """Select `count` scenarios of every category, spread over as many clusters as possible: a stratified subset.
+
+    Raises:
+        EditbenchError: for a count below 1.
+    """
+    if count < 1:
+        raise EditbenchError(f"each {count}, expected at least 1")
+    waiting: dict[str, list[tuple[int, str]]] = {}
     for index, scenario in enumerate(suite):
-        taken[scenario.category] = taken.get(scenario.category, 0) + 1
-        if taken[scenario.category] <= count:
-            indices.append(index)
-    return suite if len(indices) == len(suite) else Selection(suite, tuple(indices), f"each={count}")
+        waiting.setdefault(scenario.category, []).append((index, scenario.cluster))
+    used: Counter[str] = Counter()
+    indices = []
+    for left in [left for _ in range(count) for left in waiting.values()]:
+        if left:
+            chosen = min(left, key=lambda found: (used[found[1]], found[0]))
+            left.remove(chosen)
+            used[chosen[1]] += 1
+            indices.append(chosen[0])
+    return suite if len(indices) == len(suite) else Selection(suite, tuple(sorted(indices)), f"each={count}")
 
 
 def select_ids(suite: Suite, ids: Sequence[str]) -> Suite:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from editbench.suites.shapes_draw import Scene
-from editbench.suites.shapes_paint import GROUND_COLOURS, STYLES
+from editbench.suites.shapes_paint import GROUND_COLOURS, STYLES, styled
 from editbench.suites.shapes_scene import contrast, draw_backdrop, draw_object, stands_out
 from editbench.suites.shapes_steps import STEPS, TRIES, Step, apply, draw_step, pick, possible, touched
 from editbench.suites.shapes_stream import Stream
 from editbench.suites.shapes_words import STYLE_WORDS, ground_phrase, prompts, refer
+
+MIN_CHANGE = 20.0
+"""CIE76 between a backdrop's colour and what a style makes of it: black and white is no edit of a grey wall."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,10 @@ def _background(scene: Scene, stream: Stream, text: str) -> Plan | None:
 
 
 def _style(scene: Scene, stream: Stream, text: str) -> Plan:
-    style = stream.choice(tuple(STYLES))
+    behind = GROUND_COLOURS[scene.backdrop.colour]
+    style = next(
+        name for name in stream.shuffled(tuple(STYLES)) if contrast(styled(name, behind), behind) >= MIN_CHANGE
+    )
     instruction, suffix = STYLE_WORDS[style]
     source_prompt, _ = prompts(scene, scene, (), (), text)
     return Plan("style", scene, scene, (), style, instruction, source_prompt, suffix.format(source_prompt))

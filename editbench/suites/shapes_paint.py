@@ -222,17 +222,17 @@ def ground(kind: str, rgb: RGB, seed: int, size: int) -> Field:
 
 def _mix(image: Field, darks: RGB, lights: RGB) -> Field:
     grey = (0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]) * (1.0 / 255.0)
-    styled = np.empty_like(image)
+    mixed = np.empty_like(image)
     for channel in range(3):
-        styled[..., channel] = darks[channel] + (lights[channel] - darks[channel]) * grey
-    return styled
+        mixed[..., channel] = darks[channel] + (lights[channel] - darks[channel]) * grey
+    return mixed
 
 
 def _channels(image: Field, gains: RGB, lifts: RGB) -> Field:
-    styled = np.empty_like(image)
+    toned = np.empty_like(image)
     for channel in range(3):
-        styled[..., channel] = image[..., channel] * gains[channel] + lifts[channel]
-    return styled
+        toned[..., channel] = image[..., channel] * gains[channel] + lifts[channel]
+    return toned
 
 
 STYLES: dict[str, Callable[[Field], Field]] = {
@@ -244,6 +244,12 @@ STYLES: dict[str, Callable[[Field], Field]] = {
     "duotone": lambda image: _mix(image, (58, 10, 96), (255, 226, 96)),
 }
 """Changes of tone and colour, point by point."""
+
+
+def styled(style: str, rgb: RGB) -> RGB:
+    """Return what a style makes of one colour."""
+    red, green, blue = STYLES[style](np.array(rgb, np.float64)).tolist()
+    return red, green, blue
 
 
 def restyle(style: str, image: Image) -> Image:

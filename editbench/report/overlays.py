@@ -1,0 +1,111 @@
+"""The page of a suite: every source with its mask, and what `check` found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from editbench.report.page import render
+from editbench.report.pictures import overlay, thumbnail, thumbnail_mask, write_picture
+from editbench.store import write_whole
+from editbench.types import EditbenchError, Image, Scenario, Suite
+
+PAGE = "index.html"
+PICTURES = "img"
+BINS = 20
+"""Bars of the histogram of mask area."""
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One scenario of the page."""
+
+    scenario: Scenario
+    share: float
+    """Part of the picture that the mask covers."""
+    source: str
+    mask: str
+    target: str | None
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A scenario that could not be loaded."""
+
+    scenario_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the histogram: masks that cover `low` to `high` per cent of their picture."""
+
+    low: int
+    high: int
+    count: int
+    height: float
+    """Relative to the highest bar."""
+
+
+def write_overlays(suite: Suite, findings: Sequence[str], output_dir: Path, limit: int = 200) -> Path:
+    """Write the page of a suite and the pictures on it; return the path of the page.
+
+    Args:
+        suite: whose scenarios to show.
+        findings: what a check of the suite found, shown on top.
+        output_dir: where the page goes; pictures go into `img/` below it.
+        limit: how many scenarios to show, from the first.
+
+    Raises:
+        StorageError: if something cannot be written.
+    """
+    shown: list[Overlay] = []
+    unreadable: list[Unreadable] = []
+    for scenario in islice(suite, limit):
+        try:
+            shown.append(_overlay(scenario, output_dir / PICTURES))
+        except Exception as error:  # a suite may be anybody's code
+            unreadable.append(Unreadable(scenario.id, str(error)))
+    bars = _bars([item.share for item in shown])
+    page = render(
+        "overlays.html",
+        suite=suite,
+        findings=findings,
+        shown=shown,
+        unreadable=unreadable,
+        looked_at=len(shown) + len(unreadable),
+        bars=bars,
+    )
+    write_whole(output_dir / PAGE, [page.encode()])
+    return output_dir / PAGE
+
+
+def _overlay(scenario: Scenario, folder: Path) -> Overlay:
+    content = scenario.load()  # and not `scenario.content`, which would keep the pixels of the whole page in memory
+    source, mask = thumbnail(content.source), thumbnail_mask(content.mask)
+    return Overlay(
+        scenario,
+        float(content.mask.mean()),
+        _written(source, folder),
+        _written(overlay(source, mask), folder),
+        None if content.target is None else _written(thumbnail(content.target), folder),
+        tuple(check.name for check in content.checks),
+    )
+
+
+def _written(image: Image, folder: Path) -> str:
+    return f"{PICTURES}/{write_picture(image, folder)}"
+
+
+def _bars(shares: Iterable[float]) -> list[Bar]:
+    counts = [0] * BINS
+    for share in shares:
+        counts[min(int(share * BINS), BINS - 1)] += 1
+    highest = max(*counts, 1)
+    return [
+        Bar(index * 100 // BINS, (index + 1) * 100 // BINS, count, count / highest)
+        for index, count in enumerate(counts)
+    ]

@@ -1,0 +1,165 @@
+"""The committed boards: they regenerate byte for byte, and everything on them that is known beforehand holds."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+import editbench as eb
+from editbench import leaderboards
+from editbench.demo import EDITORS, WITHOUT_TARGETS
+from editbench.records import read_records, record_to_json
+
+ROOT = Path(__file__).parents[1] / "leaderboards"
+SUITES = ("shapes@1", "photos@1")
+LOCALITY = ("psnr:region=keep", "ssim:region=keep", "mae:region=keep", "changed:region=keep", "delta_e:region=keep")
+
+
+@pytest.fixture(scope="module")
+def boards():
+    return {board.suite.name: board for board in leaderboards.load([ROOT])}
+
+
+def cells(board, metric):
+    """Label to cell of one metric."""
+    column = board.column(metric)
+    return {row.editor.label: row.cells[column] for row in board.rows}
+
+
+def means(board, metric):
+    return {label: cell.estimate.mean for label, cell in cells(board, metric).items()}
+
+
+def test_every_committed_file_is_what_the_records_give():
+    assert leaderboards.check(ROOT) == []
+
+
+@pytest.mark.parametrize("name", ["shapes@1.csv", "photos@1.csv", "index.html"])
+def test_a_changed_byte_is_found(name, tmp_path):
+    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    assert leaderboards.check(copy) == [copy / name]
+    leaderboards.write(copy)
+    assert (copy / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_a_table_without_records_is_found(tmp_path):
+    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    (copy / "mine@1.csv").write_text("label,score\nmine,100\n")
+    assert leaderboards.check(copy) == [copy / "mine@1.csv"]
+
+
+def test_a_selection_is_refused(tmp_path):
+    run = eb.run("identity", suite="photos@1", limit=1, metrics=["success"], output_dir=str(tmp_path / "run"))
+    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    shutil.copy(run.path / "records.jsonl", copy / "records" / "photos@1" / "part.jsonl")
+    with pytest.raises(eb.EditbenchError, match="full runs only"):
+        leaderboards.load([copy])
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_control_and_classical_editor_is_there_and_complete(boards, suite):
+    expected = {editor for editor in EDITORS if editor != "target" or suite not in WITHOUT_TARGETS}
+    assert {row.editor.label for row in boards[suite].rows} == expected
+    assert all(row.complete for row in boards[suite].rows)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_identity_is_perfectly_local_and_does_nothing(boards, suite):
+    board = boards[suite]
+    psnr = cells(board, "psnr:region=keep")["identity"]
+    assert psnr.estimate.mean == 100.0 and psnr.capped == psnr.estimate.n
+    assert means(board, "composite")["identity"] == 0.0
+    assert means(board, "success")["identity"] == 0.0
+    assert means(board, "noop")["identity"] == 1.0
+
+
+def test_no_ops_are_outside_the_composite(boards):
+    cell = cells(boards["shapes@1"], "composite")["identity"]
+    # 240 scenarios less 20 no-ops and 20 styles, whose mask leaves nothing to keep.
+    assert (cell.estimate.n, cell.undefined) == (200, 40)
+    assert cells(boards["shapes@1"], "noop")["identity"].estimate.n == 20
+    assert cells(boards["shapes@1"], "success")["identity"].estimate.n == 220
+
+
+def test_the_target_tops_shapes(boards):
+    board = boards["shapes@1"]
+    assert board.rows[0].editor.label == "target"
+    for metric in ("composite", "success", "noop", "target:ssim,region=edit"):
+        assert means(board, metric)["target"] == 1.0
+    assert means(board, "success_graded")["target"] > 0.99
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("metric", LOCALITY)
+def test_a_leak_ranks_below_its_clean_twin_on_every_locality_metric(boards, suite, metric):
+    values = cells(boards[suite], metric)
+    clean, leaking = values["recolor"], values["recolor:leak=0.3"]
+    assert clean.estimate.n == leaking.estimate.n
+    better = clean.estimate.mean - leaking.estimate.mean
+    assert (better if clean.info.direction == "higher" else -better) > 0
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("metric", LOCALITY)
+def test_the_controls_stand_in_order_on_every_locality_axis(boards, suite, metric):
+    values = means(boards[suite], metric)
+    sign = 1 if cells(boards[suite], metric)["identity"].info.direction == "higher" else -1
+    order = [sign * values[label] for label in ("identity", "jpeg", "noise", "shuffle")]
+    assert order == sorted(order, reverse=True) and len(set(order)) == 4
+    assert values["fill"] == values["paste:editor=[recolor:leak=0.3]"] == values["identity"]
+    assert sign * values["blur"] < sign * values["identity"] and sign * values["shuffle"] < sign * values["blur"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_controls_stand_in_order_on_the_success_axis(boards, suite):
+    values = means(boards[suite], "success")
+    for label in ("identity", "noise", "blur", "jpeg", "fill", "shuffle"):
+        assert values[label] == 0.0, label
+    assert values["recolor"] > 0
+    graded = means(boards[suite], "success_graded")
+    assert graded["identity"] < 0.05 < graded["recolor"]
+
+
+def test_the_honest_failures_are_counted(boards):
+    rows = {row.editor.label: row for row in boards["shapes@1"].rows}
+    assert rows["biharmonic"].statuses == {"editor_error": 20, "ok": 220}
+    assert rows["biharmonic"].complete
+
+
+@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("editor", ["target", "recolor:leak=0.3", "noise"])
+def test_committed_records_are_what_a_run_gives_today(suite, editor, tmp_path):
+    if editor == "target" and suite in WITHOUT_TARGETS:
+        editor = "fill"
+    committed = {
+        record.scenario_id: record
+        for path in (ROOT / "records" / suite).iterdir()
+        for file in [read_records(path)]
+        if file.header.editor.label == editor
+        for record in file.records
+    }
+    run = eb.run(editor, suite=suite, limit=6, output_dir=str(tmp_path / "run"))
+    for record in run.records().records:
+        today, then = record_to_json(record), record_to_json(committed[record.scenario_id])
+        values, old = today.pop("values"), then.pop("values")
+        assert today == then
+        assert {spec: set(value) for spec, value in values.items()} == {spec: set(value) for spec, value in old.items()}
+        for spec, value in values.items():
+            # Edits are equal to the bit; a value may move by its library's last digits.
+            assert value.get("value") == pytest.approx(old[spec].get("value"), abs=1e-9)
+
+
+def test_csvs_load_in_pandas_with_numbers_as_numbers():
+    import pandas as pd
+
+    for suite in SUITES:
+        frame = pd.read_csv(ROOT / f"{suite}.csv")
+        assert {frame[name].dtype.kind for name in ("mean", "ci_low", "ci_high")} == {"f"}
+        assert {frame[name].dtype.kind for name in ("n", "clusters", "failed", "capped")} == {"i"}
+        assert (frame["n"] + frame["undefined"] + frame["errors"]).nunique() == 1
+        numbers = [row for row in csv.DictReader((ROOT / f"{suite}.csv").open()) if "e" in row["mean"].lower()]
+        assert numbers == []
