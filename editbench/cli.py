@@ -75,13 +75,13 @@ def _reported(command: Callable[..., Any]) -> Callable[..., Any]:
 @app.command()
 @_reported
 def demo(
-    output_dir: Annotated[Path, typer.Option(help="Where to write.")] = Path("runs/demo"),
+    output_dir: Annotated[Path | None, typer.Option(help="Where to write [default: runs/demo or runs/full].")] = None,
     full: Annotated[bool, typer.Option("--full", help="Every scenario instead of a stratified subset.")] = False,
 ) -> None:
     """Run every control and classical editor on both built-in suites and print the boards. No network, no GPU."""
     from editbench.demo import run_demo
 
-    run_demo(output_dir, full)
+    run_demo(output_dir or Path("runs/full" if full else "runs/demo"), full)
 
 
 # --------------------------------------------------------------------------------------------------- run, edit

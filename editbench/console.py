@@ -37,7 +37,7 @@ SHOWN = (
 
 
 def bar(console: Console) -> Progress:
-    """Return a progress bar."""
+    """Return a progress bar, which shows itself on a terminal only."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -46,6 +46,7 @@ def bar(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        disable=not console.is_terminal,
     )
 
 

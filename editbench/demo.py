@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +57,9 @@ def jobs(output_dir: Path, full: bool) -> list[Job]:
     ]
 
 
-def _run_job(job: Job) -> int:
-    config = RunConfig(suite=job.suite, editor=job.editor, each=job.each, output_dir=job.output_dir)
-    done = 0
-    for step in carry_out(make_plan(config)):
-        done = step.done
-    return done
+def _run_job(job: Job) -> None:
+    for _ in carry_out(make_plan(RunConfig(job.suite, job.editor, each=job.each, output_dir=job.output_dir))):
+        pass
 
 
 def run_demo(output_dir: Path, full: bool) -> None:
@@ -81,8 +78,7 @@ def run_demo(output_dir: Path, full: bool) -> None:
     console.print(
         f"{len(EDITORS)} editors on {subset}{'' if full else '; --full runs every scenario'}", highlight=False
     )
-    for _ in _follow(todo, console):
-        pass
+    _follow(todo, console)
     boards = load([Path(job.output_dir) for job in todo])
     written = export(boards, output_dir / "boards.csv", output_dir / "index.html")
     show_boards(boards)
@@ -97,16 +93,16 @@ def run_demo(output_dir: Path, full: bool) -> None:
     print("         editbench list   (what else there is)")
 
 
-def _follow(todo: Sequence[Job], console: Console) -> Iterator[int]:
+def _follow(todo: Sequence[Job], console: Console) -> None:
     """Run jobs in as many processes as there are cores, showing each as it finishes."""
     workers = max(1, min(os.cpu_count() or 1, len(todo)))
     context = multiprocessing.get_context("spawn")
-    with bar(console) as progress, ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, bar(console) as progress:
         task = progress.add_task("demo", total=len(todo), note="")
-        waiting = {pool.submit(_run_job, job): job for job in todo}
-        while waiting:
-            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                job = waiting.pop(future)
-                progress.update(task, advance=1, note=f"{job.editor} on {job.suite}")
-                yield future.result()
+        futures = {pool.submit(_run_job, job): job for job in todo}
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            note = f"{futures[future].editor} on {futures[future].suite}"
+            progress.update(task, advance=1, note=note)
+            if not console.is_terminal:
+                print(f"{done}/{len(todo)} {note}", flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,8 @@ from editbench.report.pictures import (
     thumbnail_mask,
     write_picture,
 )
-from editbench.store import RunStore, write_whole
+from editbench.store import Cell as JournalCell
+from editbench.store import Key, RunStore, write_whole
 from editbench.types import EditbenchError, Failed, Record, Scenario, Suite, Undefined
 
 PAGE = "index.html"
@@ -74,6 +75,8 @@ class Card:
     instruction: str
     pictures: Pictures
     values: tuple[Shown, ...]
+    cost: str
+    """Seconds and peak memory of the edit."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def write_gallery(run_path: Path, suite: Suite, output_dir: Path) -> Path:
         StorageError: if something cannot be written.
     """
     store = RunStore(run_path)
-    file = store.records()
+    file, cells = store.records(), store.cells()
     _check_suite(file.header, suite)
     board = build_boards([file])[0]
     row = board.rows[0]
@@ -111,8 +114,8 @@ def write_gallery(run_path: Path, suite: Suite, output_dir: Path) -> Path:
         header=file.header,
         row=row,
         means=means,
-        costs=_costs(store),
-        cards=list(_cards(store, file, suite, means, output_dir)),
+        costs=_costs(cells),
+        cards=list(_cards(store, file, suite, means, cells, output_dir)),
         categories=sorted({record.category for record in file.records}),
         statuses=sorted({record.edit_status for record in file.records}),
         anchors=ANCHORS,
@@ -144,10 +147,8 @@ def _mean(column: Column, cell: Cell) -> Mean:
     )
 
 
-def _costs(store: RunStore) -> list[Cost]:
-    edits = [
-        cell.edit for cell in store.cells().values() if cell.edit["edit_status"] not in ("not_run", "input_invalid")
-    ]
+def _costs(cells: Mapping[Key, JournalCell]) -> list[Cost]:
+    edits = [cell.edit for cell in cells.values() if cell.edit["edit_status"] not in ("not_run", "input_invalid")]
     seconds = _cost("seconds an edit", [edit["seconds"] for edit in edits], 1)
     memory = _cost("peak memory in MiB", [edit["peak_bytes"] for edit in edits if edit["peak_bytes"]], 2**20)
     return [cost for cost in (seconds, memory) if cost is not None]
@@ -162,7 +163,14 @@ def _cost(name: str, values: Sequence[float], unit: int) -> Cost | None:
 # ------------------------------------------------------------------------------------------------------- cards
 
 
-def _cards(store: RunStore, file: RecordFile, suite: Suite, means: Sequence[Mean], output_dir: Path) -> Iterator[Card]:
+def _cards(
+    store: RunStore,
+    file: RecordFile,
+    suite: Suite,
+    means: Sequence[Mean],
+    cells: Mapping[Key, JournalCell],
+    output_dir: Path,
+) -> Iterator[Card]:
     """Yield the cards in the suite's order, reading each scenario once."""
     waiting: dict[str, list[Record]] = {}
     for record in file.records:
@@ -170,7 +178,10 @@ def _cards(store: RunStore, file: RecordFile, suite: Suite, means: Sequence[Mean
     for scenario in suite:
         records = waiting.pop(scenario.id, [])
         for record, pictures in zip(records, _pictures(store, scenario, records, output_dir), strict=True):
-            yield Card(record, scenario.instruction, pictures, tuple(_shown(record, mean) for mean in means))
+            cell = cells.get((record.scenario_id, record.repeat))
+            cost = f"{cell.edit['seconds']:.3g} s, {cell.edit['peak_bytes'] / 2**20:.0f} MiB" if cell else ""
+            values = tuple(_shown(record, mean) for mean in means)
+            yield Card(record, scenario.instruction, pictures, values, cost)
     if waiting:
         raise EditbenchError(f"{store.path} has records of {next(iter(waiting))!r}, which {suite.name} does not have")
 

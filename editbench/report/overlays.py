@@ -10,7 +10,7 @@ from pathlib import Path
 from editbench.report.page import render
 from editbench.report.pictures import overlay, thumbnail, thumbnail_mask, write_picture
 from editbench.store import write_whole
-from editbench.types import EditbenchError, Image, Scenario, Suite
+from editbench.types import Image, Scenario, Suite
 
 PAGE = "index.html"
 PICTURES = "img"
