@@ -69,6 +69,11 @@ def luma(image: npt.NDArray[Any]) -> Plane:
     return image.astype(np.float32) @ weights
 
 
+def mean_lab(image: Image, region: Mask) -> Plane:
+    """Return the mean CIELAB colour of a region, `float (3,)`."""
+    return cast(Plane, lab(image[region]).mean(axis=0, dtype=np.float64))
+
+
 def unit(value: float) -> float:
     """Clip to [0, 1]; a value that is not a number counts as 0."""
     return min(1.0, max(0.0, float(value))) if value == value else 0.0
@@ -112,14 +117,11 @@ class ColourBecomes:
 
     def __call__(self, output: Image) -> CheckResult:
         """Judge `output`."""
-        colour = self._mean(output)
+        colour = mean_lab(output, self.region)
         after = self._to_goal(colour)
         grade = progress(self._before, after, self.tolerance)
         others = min(_weighted_distance(colour, rival) for rival in self._rivals)
         return CheckResult(bool(after < others and grade >= PASSING_PROGRESS), grade)
-
-    def _mean(self, image: Image) -> Plane:
-        return cast(Plane, lab(image[self.region]).mean(axis=0, dtype=np.float64))
 
     def _to_goal(self, colour: Plane) -> float:
         return min(_weighted_distance(colour, goal) for goal in self._goals)
@@ -127,7 +129,7 @@ class ColourBecomes:
     @cached_property
     def _goals(self) -> list[Plane]:
         named = lab(np.array(COLOURS[self.colour]))
-        return [named] if self.target is None else [named, self._mean(self.target)]
+        return [named] if self.target is None else [named, mean_lab(self.target, self.region)]
 
     @cached_property
     def _rivals(self) -> list[Plane]:
@@ -135,7 +137,7 @@ class ColourBecomes:
 
     @cached_property
     def _before(self) -> float:
-        return self._to_goal(self._mean(self.source))
+        return self._to_goal(mean_lab(self.source, self.region))
 
 
 def _weighted_distance(first: Plane, second: Plane) -> float:
@@ -144,6 +146,34 @@ def _weighted_distance(first: Plane, second: Plane) -> float:
 
 
 # -------------------------------------------------------------------------------------------------- guards
+
+
+@dataclass(frozen=True, eq=False)
+class ColourKept:
+    """The region's mean colour is still about what it is in one of the given pictures."""
+
+    subject: str
+    region: Mask = field(repr=False)
+    references: tuple[Image, ...] = field(repr=False)
+    tolerance: float = 16.0
+    """Weighted CIELAB distance that still counts as the same colour: a new pattern moves a mean this far."""
+    guard: bool = True
+
+    @property
+    def name(self) -> str:
+        """`colour of the cup is kept`."""
+        return f"colour of {self.subject} is kept"
+
+    def __call__(self, output: Image) -> CheckResult:
+        """Judge `output`."""
+        colour = mean_lab(output, self.region)
+        distance = min(_weighted_distance(colour, reference) for reference in self._colours)
+        return CheckResult(distance <= self.tolerance, unit(2 - distance / self.tolerance))
+
+    @cached_property
+    def _colours(self) -> list[Plane]:
+        return [mean_lab(image, self.region) for image in self.references]
+
 
 
 @dataclass(frozen=True, eq=False)

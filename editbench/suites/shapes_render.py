@@ -9,11 +9,11 @@ from typing import cast
 import numpy as np
 
 from editbench.regions import Mask
-from editbench.suites.checks import ColourBecomes, StructureKept, Window
+from editbench.suites.checks import ColourBecomes, ColourKept, StructureKept, Window
 from editbench.suites.shapes_checks import Absent, NotElsewhere, Position, Sight, Silhouette, Size
 from editbench.suites.shapes_draw import Stage, Thing, without
 from editbench.suites.shapes_edits import Plan
-from editbench.suites.shapes_paint import MATERIALS, quantise, restyle
+from editbench.suites.shapes_paint import MATERIALS, PATTERNS, quantise, restyle
 from editbench.suites.shapes_steps import GEOMETRIC, Step
 from editbench.suites.shapes_stream import Field
 from editbench.suites.shapes_surfaces import BackgroundBecomes, Kept, StyleApplied, TextureBecomes
@@ -74,7 +74,12 @@ class _Judge:
         subject = _call(thing)
         demand = self.step.kind not in _WITHOUT_SHADOW
         silhouette = Silhouette(subject, self._sight, self.source, self.target, guard=not demand)
-        found: list[Check] = [self._texture(thing)] if self.step.kind == "retexture" else [self._colour(thing)]
+        if self.step.kind == "retexture":
+            found: list[Check] = [ColourKept(subject, self._core, (self.source, self.target))]
+        else:
+            found = [self._colour(thing)]
+        if thing.material in PATTERNS and self.step.kind != "recolour":
+            found.append(self._texture(thing))
         found.append(silhouette)
         if self.step.kind == "move":
             radius = thing.radius * self.stage.size
