@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from editbench.suites.checks import ColourBecomes, StructureKept, low_pass, progress
+from editbench.suites.checks import ColourBecomes, ColourKept, StructureKept, low_pass, progress
 from editbench.suites.shapes_checks import Absent, NotElsewhere, Position, Sight, Silhouette, Size
 from editbench.suites.shapes_surfaces import BackgroundBecomes, Kept, StyleApplied, TextureBecomes
 
@@ -81,6 +81,18 @@ def test_the_colour_a_pattern_makes_counts_as_reached():
     assert not verdict(check, source) and check(source).grade == 0
 
 
+def test_a_kept_colour_is_that_of_any_reference():
+    region = disc(60, 60, 30)
+    stripes = region & (np.arange(EDGE) % 8 < 4)
+    matte, striped = painted(region, RED), painted(stripes, (240, 200, 200), painted(region, RED))
+    check = ColourKept("the ball", region, (matte, striped))
+    assert check.guard and check.name == "colour of the ball is kept"
+    assert check(matte).grade == check(striped).grade == 1
+    assert verdict(check, painted(region, (180, 30, 36)))  # in shade
+    for wrong in (plain(), painted(region, BLUE), painted(region, GREY)):
+        assert not verdict(check, wrong)
+
+
 def test_progress_has_both_ends():
     assert progress(50, 10, 10) == 1 and progress(50, 50, 10) == 0 and progress(50, 70, 10) == 0
     assert progress(50, 30, 10) == 0.5
@@ -110,6 +122,16 @@ def test_structure_of_a_region_ignores_the_rest():
     changed = painted(disc(100, 64, 20), (250, 250, 250), scene)
     assert verdict(StructureKept(scene, left), changed)
     assert not verdict(StructureKept(scene, left), painted(disc(40, 64, 24), SAND, scene))
+
+
+def test_structure_of_a_region_is_its_own_not_its_outline():
+    ball = disc(64, 64, 30)
+    spots = ball & (np.random.default_rng(2).random((EDGE // 8, EDGE // 8)) < 0.5).repeat(8, 0).repeat(8, 1)
+    scene = painted(spots, (240, 240, 240), painted(ball, RED))
+    check = StructureKept(scene, ball)
+    assert verdict(check, painted(spots, (120, 160, 250), painted(ball, BLUE)))  # recoloured
+    assert verdict(check, np.where(ball[..., None], scene, 255 - plain()).astype(np.uint8))  # elsewhere
+    assert not verdict(check, painted(ball, BLUE)) and not verdict(check, painted(ball, RED))
 
 
 # ------------------------------------------------------------------------------------------------ geometry

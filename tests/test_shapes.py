@@ -363,6 +363,19 @@ def test_wrong_answers_fail(demanding):
             assert not passes(scenario, output), (scenario.id, name)
 
 
+def test_a_patterned_object_must_show_its_pattern(demanding):
+    patterned = re.compile(rf"\b({'|'.join(PATTERNS)})\b")
+    painted = 0
+    for scenario in demanding:
+        if scenario.category == "add" and patterned.search(scenario.instruction):
+            region = (scenario.source != scenario.target).any(axis=-1)
+            flat = scenario.source.copy()
+            flat[region] = np.median(scenario.target[region], axis=0)
+            assert not passes(scenario, flat), scenario.id
+            painted += 1
+    assert painted >= 3
+
+
 def test_targets_of_other_scenarios_fail(demanding):
     for number, scenario in enumerate(demanding):
         for name, output in other_targets(demanding, number).items():

@@ -175,13 +175,13 @@ class ColourKept:
         return [mean_lab(image, self.region) for image in self.references]
 
 
-
 @dataclass(frozen=True, eq=False)
 class StructureKept:
     """The picture is still recognisably this scene: another picture, a constant or pure noise is not.
 
     Correlation between output and reference of what is left of the luma between two Gaussians: fine enough to have
-    edges, coarse enough that noise, blur and compression do not matter, and free of overall brightness.
+    edges, coarse enough that noise, blur and compression do not matter, and free of overall brightness. Within a
+    region only its own pixels count, so that an object keeps its structure in whatever surroundings.
     """
 
     reference: Image = field(repr=False)
@@ -209,10 +209,21 @@ class StructureKept:
     def _reference_details(self) -> Plane:
         return self._details(self.reference)
 
+    @cached_property
+    def _weight(self) -> Plane:
+        """What a pixel counts, `float32 (H, W)`: the blurs are normalised by it, so nothing outside has influence."""
+        region = np.ones(self.reference.shape[:2], np.float32) if self.region is None else self.region
+        return region.astype(np.float32)
+
     def _details(self, image: Image) -> Plane:
         size = min(image.shape[:2])
         step = max(1, size // 128)
-        fine = low_pass(luma(image), size / 128)[::step, ::step]
-        details = fine - low_pass(fine, size / 16 / step)
-        values = details.ravel() if self.region is None else details[self.region[::step, ::step]]
-        return cast(Plane, values - values.mean() if values.size else values)
+        fine = _average(luma(image), self._weight, size / 128)[::step, ::step]
+        weight = self._weight[::step, ::step]
+        details = (fine - _average(fine, weight, size / 16 / step))[weight > 0]
+        return cast(Plane, details - details.mean() if details.size else details)
+
+
+def _average(plane: Plane, weight: Plane, sigma: float) -> Plane:
+    """Return the weighted mean around each pixel, in a Gaussian window of `sigma` pixels."""
+    return cast(Plane, low_pass(plane * weight, sigma) / np.maximum(low_pass(weight, sigma), 1e-6))

@@ -179,12 +179,13 @@ def _content(index: int) -> Content:
 
 
 def _checks(entry: Entry, picture: Photograph, source: Image, mask: Mask) -> tuple[Check, ...]:
-    demands: list[Check] = []
+    checks: list[Check] = []
     for demand in entry.get("colours", ()):
         part = mask & _objects(picture, demand["objects"]) if "objects" in demand else mask
         inner = Regions(part).distance_inside > MARGIN
-        demands.append(ColourBecomes(demand["subject"], inner, source, demand["colour"]))
-    return (*demands, StructureKept(source)) if demands else ()
+        checks.append(ColourBecomes(demand["subject"], inner, source, demand["colour"]))
+        checks.append(StructureKept(source, inner, subject=demand["subject"]))  # recoloured, not painted over
+    return (*checks, StructureKept(source)) if checks else ()
 
 
 @dataclass(frozen=True)
