@@ -7,7 +7,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 
@@ -67,9 +67,11 @@ class Cell:
     undefined: int
     """Scenarios on which the metric has no value, whatever the editor."""
     errors: int
-    """Scenarios on which it could not be computed, failed edits without a defined value among them."""
+    """Records for which it could not be computed, failed edits without a defined value among them."""
     capped: int
     """Values at the metric's cap."""
+    unscored: int
+    """Records without any word of the metric: scoring was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,10 @@ class Row:
     statuses: Mapping[str, int]
     """How many (scenario, repeat) ended with each edit status; missing ones as `not_run`."""
     rank: int | None
-    """Place among the complete runs that are not controls, by the composite."""
+    """Place among the complete runs that are not controls, by the composite; equal ones share it.
+
+    Composites of another signature than most have are not comparable, and have no rank.
+    """
     records_sha256: str
 
     @cached_property
@@ -101,8 +106,8 @@ class Row:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell was tried."""
-        return self.coverage == 1
+        """Whether every cell was tried and scored."""
+        return self.coverage == 1 and not any(cell.unscored for cell in self.cells.values())
 
 
 @dataclass(frozen=True)
@@ -132,26 +137,24 @@ def build_boards(files: Iterable[RecordFile]) -> list[Board]:
 
 
 def _build_board(files: Sequence[RecordFile]) -> Board:
+    files = sorted(files, key=lambda file: file.header.editor.label)
     _check_same_suite(files)
     rows = [_row(file) for file in files]
-    ranked = any(_score(row) is not None for row in rows)
     rows.sort(key=lambda row: (not row.complete, -(_score(row) or 0.0), row.editor.label))
-    place = 0
+    rivals = [row for row in rows if row.complete and not row.editor.control and _score(row) is not None]
+    signatures = [column.signature for row in rivals for column in row.cells if column.metric == RANKING]
+    ranked = max(sorted(set(signatures)), key=signatures.count, default="")
+    scores = [_score(row) or 0.0 for row in rivals if Column(RANKING, ranked) in row.cells]
     placed = []
     for row in rows:
-        counts = ranked and row.complete and not row.editor.control and _score(row) is not None
-        place += counts
-        placed.append(_with_rank(row, place if counts else None))
+        counts = row in rivals and Column(RANKING, ranked) in row.cells
+        placed.append(replace(row, rank=scores.index(_score(row) or 0.0) + 1 if counts else None))
     columns = {column for row in rows for column in row.cells}
     return Board(files[0].header.suite, tuple(sorted(columns, key=_position)), tuple(placed))
 
 
 def _position(column: Column) -> tuple[int, Column]:
     return FIRST.index(column.metric) if column.metric in FIRST else len(FIRST), column
-
-
-def _with_rank(row: Row, rank: int | None) -> Row:
-    return Row(row.editor, row.cells, row.statuses, rank, row.records_sha256)
 
 
 def _score(row: Row) -> float | None:
@@ -165,7 +168,7 @@ def _check_same_suite(files: Sequence[RecordFile]) -> None:
     pixels: dict[str, tuple[str, str]] = {}
     for file in files:
         label = file.header.editor.label
-        if file.header.suite.identity != suite.identity:
+        if (file.header.suite.identity, file.header.suite.scenarios) != (suite.identity, suite.scenarios):
             raise EditbenchError(
                 f"{label!r} and {files[0].header.editor.label!r} ran on different suites that are both named "
                 f"{suite.name}: a corrected suite needs a new version"
@@ -196,11 +199,11 @@ def _row(file: RecordFile) -> Row:
 def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
     per_scenario: dict[str, list[float]] = {}
     cluster: dict[str, str] = {}
-    undefined, errors, capped = set(), 0, 0
+    undefined, errors, capped, unscored = set(), 0, 0, 0
     for record in records:
         value = record.values.get(metric)
         if isinstance(value, Failed) and info.failed_value is not None and _edit_failed(record):
-            value = info.failed_value
+            value = float(info.failed_value)
         if isinstance(value, float):
             per_scenario.setdefault(record.scenario_id, []).append(value)
             cluster[record.scenario_id] = record.cluster
@@ -209,11 +212,15 @@ def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
             undefined.add(record.scenario_id)
         elif isinstance(value, Failed):
             errors += 1
+        else:
+            unscored += 1
     ids = sorted(per_scenario)
     means = [math.fsum(per_scenario[name]) / len(per_scenario[name]) for name in ids]
     low, high = info.range
     bounds = (-math.inf if low is None else low, math.inf if high is None else high)
-    return Cell(estimate(means, [cluster[name] for name in ids], bounds), info, len(undefined), errors, capped)
+    return Cell(
+        estimate(means, [cluster[name] for name in ids], bounds), info, len(undefined), errors, capped, unscored
+    )
 
 
 def _edit_failed(record: Record) -> bool:
@@ -265,7 +272,7 @@ def to_csv(board: Board) -> str:
 def decimal(value: float | None) -> str:
     """Return a number in plain decimals, six significant digits; nothing for None.
 
-    >>> decimal(0.0000123456789), decimal(31.25), decimal(None)
-    ('0.0000123457', '31.25', '')
+    >>> decimal(0.0000123456789), decimal(31.25), decimal(-0.0), decimal(None)
+    ('0.0000123457', '31.25', '0', '')
     """
-    return "" if value is None else format(Decimal(f"{value:.6g}"), "f")
+    return "" if value is None else format(Decimal(f"{value + 0.0:.6g}"), "f")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import resource
 import selectors
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from editbench.images import Accepted, InvalidImage, as_image
+from editbench.records import stable_reason
 from editbench.types import EditbenchError, Editor, EditRequest, EditStatus, Image, OutputMissing
 from editbench.wire import pack_request, read_frame, unpack_attempts
 
@@ -49,12 +49,6 @@ class Executor(Protocol):
 
 
 # -------------------------------------------------------------------------------------------------- judgement
-
-
-def stable_reason(error: BaseException) -> str:
-    """Return one line about an exception without what varies from run to run (memory addresses)."""
-    text = " ".join(str(error).split())[:300]
-    return re.sub(r"0x[0-9a-fA-F]+", "0x…", f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def judge(output: object) -> Attempt:

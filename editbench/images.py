@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from editbench.regions import Mask
 from editbench.types import EditbenchError, Image
@@ -21,6 +21,9 @@ MAX_PIXELS = 64_000_000
 """Larger images are refused before their pixels are decoded."""
 MAX_ASPECT_CHANGE = 0.01
 """A resize that changes the aspect ratio by more than this share is refused."""
+
+_TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+"""What undoes EXIF orientation 2, 3, …, 8."""
 
 AlignPolicy = Literal["error", "resize"]
 MaskPolarity = Literal["white=edit", "black=edit", "transparent=edit"]
@@ -58,16 +61,18 @@ def open_image(data: bytes | Path) -> PILImage.Image:
     raw = data.read_bytes() if isinstance(data, Path) else data
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PILImage.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # about sizes, which are checked here, and broken metadata
             opened = PILImage.open(io.BytesIO(raw), formats=FORMATS)
             if opened.width * opened.height > MAX_PIXELS:
                 size = size_text(opened.height, opened.width)
                 raise InvalidImage(f"{size} pixels are more than the limit of {MAX_PIXELS}")
-            if getattr(opened, "n_frames", 1) != 1:
+            if opened.format != "MPO" and getattr(opened, "n_frames", 1) != 1:
                 raise InvalidImage(f"animated image with {opened.n_frames} frames, expected one")  # type: ignore[attr-defined]
             opened.load()
     except InvalidImage:
         raise
+    except PILImage.DecompressionBombError:  # Pillow's own, much larger limit
+        raise InvalidImage(f"pixels are more than the limit of {MAX_PIXELS}") from None
     except UnidentifiedImageError:
         raise InvalidImage("not a PNG, JPEG or WebP image") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
@@ -89,16 +94,21 @@ def from_pil(image: PILImage.Image) -> Accepted:
     Raises:
         InvalidImage: for modes without a defined conversion (`F`, `I` beyond 16 bits, `LAB`, ...).
     """
+    if 0 in image.size:
+        raise InvalidImage(f"empty image of {size_text(image.height, image.width)} pixels")
     flags = set()
-    if image.getexif().get(0x0112, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    upright = _upright(image)
+    if upright is not image:
+        image = upright
         flags.add("exif-orientation")
     if image.info.get("icc_profile"):
         flags.add("icc-profile-ignored")
     if image.mode.startswith("I;16") or image.mode == "I":
+        if "transparency" in image.info:
+            raise InvalidImage("16-bit grey with a transparent level")
         return Accepted(_grey16(np.asarray(image)), tuple(sorted(flags | {"16-bit"})))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         if np.asarray(rgba)[..., 3].min() < 255:
             flags.add("alpha")
             white = PILImage.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -109,6 +119,17 @@ def from_pil(image: PILImage.Image) -> Accepted:
     elif image.mode not in ("RGB", "L", "P", "1"):
         raise InvalidImage(f"image mode {image.mode!r}, expected RGB, RGBA, L, LA, P, 1, CMYK or 16-bit grey")
     return Accepted(np.array(image.convert("RGB")), tuple(sorted(flags)))
+
+
+def _upright(image: PILImage.Image) -> PILImage.Image:
+    """Apply the EXIF orientation; the same object comes back where there is none, or none that can be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # a corrupt block raises SyntaxError, struct.error, ...
+        return image
+    return image.transpose(PILImage.Transpose[_TURNS[orientation - 2]]) if orientation in range(2, 9) else image
 
 
 def _grey16(values: npt.NDArray[Any]) -> Image:
@@ -135,16 +156,21 @@ def as_image(output: object) -> Accepted:
         return Accepted(output.image, _with_constant(output))
     if isinstance(output, PILImage.Image):
         try:
+            if (frames := getattr(output, "n_frames", 1)) != 1 and output.format != "MPO":
+                raise InvalidImage(f"animated image with {frames} frames, expected one")
             output.load()
+            accepted = from_pil(output)
+        except InvalidImage:
+            raise
         except Exception as error:
             raise InvalidImage(f"Pillow image that cannot be loaded ({type(error).__name__})") from error
-        accepted = from_pil(output)
         return Accepted(accepted.image, _with_constant(accepted))
-    if type(output).__module__.split(".")[0] == "torch" and hasattr(output, "detach"):
-        tensor = output.detach().cpu()
-        if tensor.is_floating_point():
-            tensor = tensor.float()
-        output = tensor.numpy()
+    if any(base.__module__.split(".")[0] == "torch" for base in type(output).__mro__) and hasattr(output, "detach"):
+        try:
+            tensor = output.detach().cpu()
+            output = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        except Exception as error:  # sparse, meta, quantised, ...
+            raise InvalidImage(f"tensor that is no array of pixels ({type(error).__name__})") from error
     if not isinstance(output, np.ndarray):
         raise InvalidImage(f"returned {_describe(output)}, expected a Pillow image, an array or a tensor")
     accepted = _from_array(output)
@@ -240,11 +266,9 @@ def decode_mask(data: bytes | Path, polarity: MaskPolarity = "white=edit", thres
     Raises:
         InvalidImage: if values other than two occur and no threshold is given; the message has a histogram.
     """
-    image = open_image(data)
-    if image.getexif().get(0x0112, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image = _upright(open_image(data))
     if polarity == "transparent=edit":
-        if "A" not in image.getbands() and "transparency" not in image.info:
+        if image.mode.startswith("I") or ("A" not in image.getbands() and "transparency" not in image.info):
             raise InvalidImage(f"mask of mode {image.mode} has no alpha channel, which {polarity!r} would read")
         levels = 255 - np.asarray(image.convert("RGBA"))[..., 3]
         return levels > 0 if threshold is None else levels >= threshold

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
-from editbench.execute import Attempt, Executor, InProcess, Worker, judge, measured, stable_reason
+from editbench.execute import Attempt, Executor, InProcess, Worker, judge, measured
 from editbench.images import Accepted, InvalidImage, align
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
 from editbench.plan import Plan, RunConfig, leaf_of, make_plan, parse_shard, sample_seed
-from editbench.records import Header, RecordFile, value_to_json
+from editbench.records import Header, RecordFile, stable_reason, value_to_json
 from editbench.registry import spec_of
 from editbench.store import Cell, Key, RunStore
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Metric, Sample, Task

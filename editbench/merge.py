@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from editbench.images import encode_png
 from editbench.loops import is_complete
 from editbench.plan import RunConfig, chosen_suite
-from editbench.records import differences
+from editbench.records import Header, differences
 from editbench.store import Cell, Key, RunStore, write_whole
 from editbench.types import EditbenchError
+
+Found: TypeAlias = dict[Key, tuple[Cell, RunStore]]
+"""Cells and the runs that they were found in."""
 
 
 def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
@@ -34,20 +39,18 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
         if changed:
             lines = "\n  ".join(changed)
             raise EditbenchError(f"{stores[0].path} and {store.path} are different runs:\n  {lines}")
-    merged: dict[Key, tuple[Cell, RunStore]] = {}
+    merged: Found = {}
     for store in stores:
-        for key, cell in store.cells().items():
-            other = merged.get(key)
-            if other is not None and other[0].record(header) != cell.record(header):
-                raise EditbenchError(f"{other[1].path} and {store.path} disagree about {key[0]!r} (repeat {key[1]})")
-            merged.setdefault(key, (cell, store))
+        _gather(header, merged, store, store.cells())
     target = RunStore(output_dir)
     details = stores[0].read_run()
     target.begin(header, {"config": details["config"], "merged_from": [str(path) for path in runs]})
     target.open_journal("merged")
     try:
-        cells = target.cells()
-        _copy(target, {key: found for key, found in merged.items() if key not in cells})
+        there: Found = {key: (cell, target) for key, cell in target.cells().items()}
+        for key, (cell, store) in merged.items():
+            _gather(header, there, store, {key: cell})
+        _copy(target, {key: found for key, found in there.items() if found[1] is not target})
         cells = target.cells()
         if is_complete(header, cells):
             target.write_records(header, cells)
@@ -59,7 +62,27 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     return [s.id for s in suite if any((s.id, repeat) not in complete for repeat in range(header.repeats))]
 
 
-def _copy(target: RunStore, cells: dict[Key, tuple[Cell, RunStore]]) -> None:
+def _gather(header: Header, found: Found, store: RunStore, cells: Mapping[Key, Cell]) -> None:
+    """Add the cells of a store to what was found, in the place of cells that have been scored less."""
+    for key, cell in cells.items():
+        other, where = found.get(key, (None, None))
+        if other is None or where is None or _extends(header, cell, other):
+            found[key] = cell, store
+        elif not _extends(header, other, cell, or_equals=True):
+            raise EditbenchError(f"{where.path} and {store.path} disagree about {key[0]!r} (repeat {key[1]})")
+
+
+def _extends(header: Header, cell: Cell, other: Cell, or_equals: bool = False) -> bool:
+    """Whether a cell holds the edit of another one, all its values, and more."""
+    more, less = cell.record(header), other.record(header)
+    return (
+        replace(more, values={}) == replace(less, values={})
+        and less.values.items() <= more.values.items()
+        and (or_equals or len(more.values) > len(less.values))
+    )
+
+
+def _copy(target: RunStore, cells: Found) -> None:
     events: list[dict[str, object]] = []
     for (scenario_id, repeat), (cell, store) in cells.items():
         sha256 = cell.edit["edit_sha256"]

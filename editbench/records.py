@@ -6,12 +6,18 @@ import gzip
 import hashlib
 import json
 import math
+import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from editbench.types import EDIT_STATUSES, EditbenchError, Failed, MaskAccess, Record, Undefined, Value
+from editbench.types import EDIT_STATUSES, Detailed, EditbenchError, Failed, MaskAccess, Record, Undefined, Value
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
 """Raised when a reader of today could misread a file of tomorrow."""
@@ -30,8 +36,17 @@ def dumps(value: object) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """Parse JSON strictly: a duplicate key or a non-finite number raises ValueError."""
-    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
+    """Parse JSON strictly: a duplicate key, a non-finite number or a lone surrogate raises ValueError."""
+    if isinstance(text, bytes):
+        text = text.decode()  # json.loads guesses encodings and lets surrogates pass
+    try:
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
+        (dumps(value) if "\\u" in text else text).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("lone surrogate") from None
+    return value
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -138,9 +153,29 @@ class Header:
             }
             editor = EditorInfo(**{**data["editor"], "trained_on": tuple(data["editor"]["trained_on"])})
             suite = SuiteInfo(**data["suite"])
-            return cls(**{**data, "suite": suite, "editor": editor, "metrics": metrics})
+            header = cls(**{**data, "suite": suite, "editor": editor, "metrics": metrics})
         except (AttributeError, KeyError, TypeError) as error:
             raise InvalidRecords(f"malformed header ({error})") from error
+        _check_types(header)
+        return header
+
+
+def _check_types(header: Header) -> None:
+    from pydantic import ValidationError
+
+    try:
+        _header_type().validate_json(dumps(header.to_json()), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidRecords(f"malformed header ({where}: {first['msg']}, got {first['input']!r})") from None
+
+
+@cache
+def _header_type() -> TypeAdapter[Header]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Header)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -158,20 +193,28 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 # ----------------------------------------------------------------------------------------------------- records
 
 
+def stable_reason(error: BaseException) -> str:
+    """Return one line about an exception without what varies from run to run (memory addresses)."""
+    text = " ".join(str(error).split())[:300]
+    return re.sub(r"0x[0-9a-fA-F]+", "0x…", f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
 def value_to_json(value: Value) -> dict[str, Any]:
     """Return a metric's value as `{"value": x}`, `{"undefined": reason}` or `{"error": reason}`."""
     if isinstance(value, Undefined):
         return {"undefined": value.reason}
     if isinstance(value, Failed):
         return {"error": value.reason}
-    return {"value": value}
+    return {"value": float(value), "details": value.details} if isinstance(value, Detailed) else {"value": value}
 
 
 def value_from_json(data: Any) -> Value:
     """Read a value back; raises ValueError for anything `value_to_json` does not write."""
     match data:
         case {"value": int() | float() as value, **rest} if not rest and not isinstance(value, bool):
-            return float(value)
+            return _finite(str(value))
+        case {"value": int() | float() as value, "details": dict() as details, **rest} if not rest:
+            return Detailed(_finite(str(value)), details)
         case {"undefined": str() as reason, **rest} if not rest:
             return Undefined(reason)
         case {"error": str() as reason, **rest} if not rest:
@@ -195,10 +238,21 @@ def record_from_json(data: Any) -> Record:
         raise ValueError(f"record with fields {found}, expected {sorted(names)}")
     if data["edit_status"] not in EDIT_STATUSES:
         raise ValueError(f"edit_status {data['edit_status']!r}, expected one of {', '.join(EDIT_STATUSES)}")
-    if not isinstance(data["repeat"], int) or not all(isinstance(data[k], str) for k in ("scenario_id", "cluster")):
-        raise ValueError("scenario_id and cluster must be text, repeat a whole number")
+    for name in ("scenario_id", "cluster", "category"):
+        if not isinstance(data[name], str):
+            raise ValueError(f"{name} {data[name]!r}, expected text")
+    for name in ("edit_sha256", "pixels_sha256", "reason"):
+        if not isinstance(data.get(name), str | None):
+            raise ValueError(f"{name} {data[name]!r}, expected text or null")
+    if type(data["repeat"]) is not int or data["repeat"] < 0:
+        raise ValueError(f"repeat {data['repeat']!r}, expected a whole number from 0")
+    flags = data.get("flags", [])
+    if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
+        raise ValueError(f"flags {flags!r}, expected a list of texts")
+    if not isinstance(data["values"], dict):
+        raise ValueError(f"values {data['values']!r}, expected an object")
     values = {spec: value_from_json(value) for spec, value in data["values"].items()}
-    return Record(**{**data, "values": values, "flags": tuple(data.get("flags", ()))})
+    return Record(**{**data, "values": values, "flags": tuple(flags)})
 
 
 @dataclass(frozen=True)
@@ -229,7 +283,7 @@ def read_records(path: Path) -> RecordFile:
     raw = path.read_bytes()
     try:
         data = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidRecords(f"{path}: damaged gzip file ({error})") from error
     if not data.endswith(b"\n"):
         raise InvalidRecords(f"{path}: the last line is cut off; restore the file or score the run again")
@@ -241,6 +295,10 @@ def read_records(path: Path) -> RecordFile:
         for line in lines[1:]:
             number += 1
             records.append(record_from_json(loads(line)))
+            if records[-1].repeat >= header.repeats or len(records) > header.suite.scenarios * header.repeats:
+                raise ValueError(
+                    f"{_key(records[-1])} is one too many for {header.suite.scenarios} scenarios x {header.repeats}"
+                )
             if len(records) > 1 and _key(records[-2]) >= _key(records[-1]):
                 raise ValueError(f"{_key(records[-1])} is a duplicate or out of order")
     except (InvalidRecords, ValueError) as error:

@@ -54,7 +54,7 @@ class Regions:
     def band(self) -> Mask:
         """Both sides of the mask's border, `band_width` pixels deep; empty where there is no border."""
         width = band_width(*self._mask.shape)
-        return (self.distance_outside <= width) & (self.distance_inside <= width) & self._has_border
+        return (self.distance_outside <= width) & (self.distance_inside <= width)
 
     @cached_property
     def distance_outside(self) -> npt.NDArray[np.float64]:

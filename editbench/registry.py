@@ -14,7 +14,7 @@ from dataclasses import MISSING, Field, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from editbench.specs import PYTHON_FILE, PYTHON_MODULE, Spec, SpecError, did_you_mean, parse, quote
+from editbench.specs import PYTHON_FILE, PYTHON_MODULE, Spec, SpecError, bracket, did_you_mean, parse, quote
 from editbench.types import EditbenchError
 
 Kind = Literal["suite", "editor", "metric"]
@@ -102,8 +102,9 @@ def lookup(kind: Kind, name: str) -> Any:
             thing = _lookup_foreign(kind, name)
         except EditbenchError:
             raise
-        except Exception as error:  # foreign code may raise anything at import
-            raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:  # foreign code may raise anything at import, or be a script
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise SpecError(f"{kind} {name!r} cannot be imported: {reason}") from error
     if isinstance(thing, type):
         _names[thing] = name
     return thing
@@ -184,6 +185,9 @@ def create(kind: Kind, spec: str) -> Any:
         raise
     except (TypeError, ValueError) as error:
         raise SpecError(f"{kind} {spec!r}: {error}") from error
+    except Exception as error:  # a foreign constructor finds no weights, no accelerator, …
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SpecError(f"{kind} {spec!r}: {reason}") from error
 
 
 def _arguments(kind: Kind, parsed: Spec, cls: type) -> dict[str, Any]:
@@ -191,7 +195,9 @@ def _arguments(kind: Kind, parsed: Spec, cls: type) -> dict[str, Any]:
     given = dict(parsed.options)
     if parsed.bare is not None:
         first = next((f.name for f in known.values() if f.metadata.get("bare")), None)
-        if first is None or first in given:
+        if first in given:
+            raise SpecError(f"{kind} {parsed.name!r} has option {first!r} twice: {parsed.bare!r} and {given[first]!r}")
+        if first is None:
             hint = did_you_mean(parsed.bare, known)
             raise SpecError(f"{kind} {parsed.name!r} has no bare option {parsed.bare!r}, expected option=value{hint}")
         given[first] = parsed.bare
@@ -211,11 +217,13 @@ def _arguments(kind: Kind, parsed: Spec, cls: type) -> dict[str, Any]:
 def _hint(cls: type, f: Field[Any]) -> Any:
     """Resolve one annotation; others may name what only a type checker imports."""
     holder = types.SimpleNamespace(__annotations__={f.name: f.type})
-    return typing.get_type_hints(holder, globalns=vars(sys.modules[cls.__module__]))[f.name]
+    owners = [base for base in cls.__mro__ if vars(base).get("__dataclass_fields__", {}).get(f.name) is f]
+    return typing.get_type_hints(holder, globalns=vars(sys.modules[owners[-1].__module__]))[f.name]
 
 
 def _usage(name: str, known: Mapping[str, Field[Any]]) -> str:
     required = [f for f in known.values() if _default(f) is MISSING]
+    required.sort(key=lambda f: not f.metadata.get("bare"))
     parts = [f.name.upper() if f.metadata.get("bare") else f"{f.name}=…" for f in required]
     return f"write {name}:{','.join(parts)}"
 
@@ -227,16 +235,12 @@ def _default(f: Field[Any]) -> Any:
 def _convert(f: Field[Any], hint: Any, text: str, owner: str) -> Any:
     if "kind" in f.metadata:
         return create(f.metadata["kind"], text)
-    choices: tuple[Any, ...] = ()
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        if text in choices:
-            return text
-        expected = "one of " + ", ".join(map(str, choices))
-        raise SpecError(f"{owner}: {f.name}={text!r}, expected {expected}{did_you_mean(text, choices)}")
-    accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    accepted = _alternatives(hint)
     if type(None) in accepted and text == "none":
         return None
+    choices = {_format(value): value for kind in accepted for value in _choices(kind)}
+    if text in choices:
+        return choices[text]
     for kind in accepted:
         try:
             if kind is bool:
@@ -251,8 +255,18 @@ def _convert(f: Field[Any], hint: Any, text: str, owner: str) -> Any:
         except (ValueError, KeyError):
             continue
     words = {bool: "true or false", int: "a whole number", float: "a finite number", type(None): "none"}
+    if choices:
+        words |= {kind: "one of " + ", ".join(map(_format, _choices(kind))) for kind in accepted if _choices(kind)}
     expected = " or ".join(words.get(kind, str(kind)) for kind in accepted)
-    raise SpecError(f"{owner}: {f.name}={text!r}, expected {expected}")
+    raise SpecError(f"{owner}: {f.name}={text!r}, expected {expected}{did_you_mean(text, choices)}")
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
 
 def spec_of(component: Any) -> str:
@@ -276,6 +290,8 @@ def spec_of(component: Any) -> str:
         value = getattr(component, f.name)
         if not f.init or (value == _default(f) and f.name != "region"):
             continue
+        if type(value) is int and float in (kinds := _alternatives(_hint(cls, f))) and int not in kinds:
+            value = float(value)  # one spelling, whether it came from text or from Python
         text = spec_of(value) if "kind" in f.metadata else _format(value)
         written = quote(text) if "kind" not in f.metadata else _bracket(text)
         parts.append((not f.metadata.get("bare"), written if f.metadata.get("bare") else f"{f.name}={written}"))
@@ -284,7 +300,7 @@ def spec_of(component: Any) -> str:
 
 
 def _bracket(text: str) -> str:
-    return f"[{text}]" if any(character in text for character in ":,[]") else text
+    return bracket(text) if any(character in text for character in ":,[]") else text
 
 
 def _format(value: Any) -> str:

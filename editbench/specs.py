@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from editbench.types import EditbenchError
@@ -50,7 +50,7 @@ def split_list(text: str) -> list[str]:
     items: list[str] = []
     for part in _split(text):
         if items and OPTION.match(part):
-            items[-1] += ("," if ":" in items[-1] else ":") + part
+            items[-1] += ("," if _has_options(items[-1]) else ":") + part
         elif part:
             items.append(part)
     return items
@@ -65,7 +65,7 @@ def parse(text: str) -> Spec:
     Raises:
         SpecError: for unbalanced brackets, an option given twice or an empty name.
     """
-    match = PYTHON_FILE.fullmatch(text) or PYTHON_MODULE.fullmatch(text)
+    match = _python_name(text)
     if match:
         name, rest = match["name"], match["options"] or ""
     else:
@@ -87,8 +87,18 @@ def parse(text: str) -> Spec:
     return Spec(name, _unquote(",".join(bare_parts)) if bare_parts else None, options)
 
 
-def _split(text: str) -> list[str]:
-    parts, depth, start, position = [], 0, 0, 0
+def _python_name(text: str) -> re.Match[str] | None:
+    return PYTHON_FILE.fullmatch(text) or PYTHON_MODULE.fullmatch(text)
+
+
+def _has_options(item: str) -> bool:
+    match = _python_name(item)
+    return match["options"] is not None if match else ":" in item
+
+
+def _scan(text: str) -> Iterator[tuple[int, str, int]]:
+    """Yield each position and character with the depth of brackets after it; quoted values are passed over."""
+    depth, position = 0, 0
     while position < len(text):
         character = text[position]
         if character == '"' and (position == 0 or text[position - 1] in "=:,"):
@@ -98,12 +108,18 @@ def _split(text: str) -> list[str]:
                 raise SpecError(f"spec {text!r} has an unfinished quoted value") from None
             continue
         depth += (character == "[") - (character == "]")
+        yield position, character, depth
+        position += 1
+
+
+def _split(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for position, character, depth in _scan(text):
         if depth < 0:
             break
         if character == "," and depth == 0:
             parts.append(text[start:position].strip())
             start = position + 1
-        position += 1
     if depth != 0:
         raise SpecError(f"spec {text!r} has unbalanced brackets")
     return [*parts, text[start:].strip()]
@@ -111,29 +127,35 @@ def _split(text: str) -> list[str]:
 
 def _unquote(value: str) -> str:
     if value.startswith('"'):
-        return str(json.loads(value))
-    if value.startswith("[") and value.endswith("]"):
-        depth = 0
-        for position, character in enumerate(value):
-            depth += (character == "[") - (character == "]")
-            if depth == 0:
-                return value[1:-1] if position == len(value) - 1 else value
+        try:
+            return str(json.loads(value))
+        except json.JSONDecodeError:
+            raise SpecError(f"{value!r} goes on after its closing quote: put the whole value in brackets") from None
+    if value.startswith("["):
+        closing = next((position for position, _, depth in _scan(value) if depth == 0), None)
+        return value[1:-1] if closing == len(value) - 1 else value
     return value
 
 
 def quote(value: str) -> str:
     """Return a value as it stands in a spec: plain, in brackets, or as a JSON string."""
     plain = value and value == value.strip() and not value.startswith('"')
-    if plain and not any(character in value for character in ",[]") and not OPTION.match(value):
+    if plain and not any(character in value for character in ",[]") and _reads_as(value, value):
         return value
-    bracketed = f"[{value}]"
+    return bracket(value) if plain else json.dumps(value, ensure_ascii=False)
+
+
+def bracket(value: str) -> str:
+    """Return a value in brackets, or as a JSON string where brackets would be read otherwise."""
+    written = f"[{value}]"
+    return written if _reads_as(written, value) else json.dumps(value, ensure_ascii=False)
+
+
+def _reads_as(written: str, value: str) -> bool:
     try:
-        parts = _split(bracketed)
+        return not OPTION.match(written) and _split(written) == [written] and _unquote(written) == value
     except SpecError:
-        parts = []
-    if plain and parts == [bracketed] and _unquote(bracketed) == value:
-        return bracketed
-    return json.dumps(value, ensure_ascii=False)
+        return False
 
 
 def slug(spec: str) -> str:

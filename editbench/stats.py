@@ -56,6 +56,7 @@ def estimate(values: Sequence[float], clusters: Sequence[str], bounds: tuple[flo
         low, high = _t_interval(mean, sums, counts)
     else:
         low, high = _bootstrap_interval(sums, counts)
+    low, high = min(low, mean), max(high, mean)  # of a constant, but for rounding
     return Estimate(mean, max(low, bounds[0]), min(high, bounds[1]), n, len(names))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -27,6 +29,9 @@ from editbench.records import (
 )
 from editbench.types import EditbenchError, Image, Record
 
+OPENING = re.compile(rb'"event":\{"session":(\d+),"type":"open"\}\}\n')
+"""How a journal's line ends with which a session of writing begins; sessions are numbered over all shards."""
+
 
 class StorageError(EditbenchError):
     """Results could not be written: exit code 4. Everything finished before is intact."""
@@ -46,19 +51,16 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum(text: str) -> str:
@@ -107,6 +109,7 @@ class RunStore:
         self.path = path
         self.records_path = path / "records.jsonl"
         self._journal: Any = None
+        self._opening: list[dict[str, Any]] = []
         self._lock: FileLock | None = None
 
     # ------------------------------------------------------------------------------------------------ run.json
@@ -175,8 +178,11 @@ class RunStore:
                 raise EditbenchError(f"{self.path} is being written by {who}") from None
             owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
             self._journal = path.open("ab")
-            self._journal.truncate(_intact_length(path))
+            self._journal.truncate(_intact_length(path.read_bytes()))
+            sessions = [int(n) for other in folder.glob("*.jsonl") for n in OPENING.findall(other.read_bytes())]
+            self._opening = [{"type": "open", "session": max(sessions, default=0) + 1}]
         except OSError as error:
+            self.close()
             raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
 
     def append(self, events: Iterable[Mapping[str, Any]]) -> None:
@@ -185,42 +191,36 @@ class RunStore:
         Raises:
             StorageError: if they could not be written; what was written before stays.
         """
-        lines = []
-        for event in events:
-            text = dumps(event)
-            lines.append(f'{{"sum":"{_checksum(text)}","event":{text}}}\n'.encode())
-        if not lines:
+        texts = [dumps(event) for event in (*self._opening, *events)]
+        if len(texts) == len(self._opening):
             return
+        lines = [f'{{"sum":"{_checksum(text)}","event":{text}}}\n'.encode() for text in texts]
         try:
             self._journal.write(b"".join(lines))
             self._journal.flush()
             os.fsync(self._journal.fileno())
         except OSError as error:
             raise StorageError(f"cannot append to {self._journal.name}: {error.strerror or error}") from error
+        self._opening = []
 
     def close(self) -> None:
         """Release the journal and its lock."""
         if self._journal is not None:
-            self._journal.close()
+            with contextlib.suppress(OSError):  # a failed append is flushed again, and has been reported
+                self._journal.close()
             self._journal = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events of every shard's journal, shard by shard in the order of their names.
+        """Yield the events of every shard's journal, session by session in the order in which they began.
 
         Raises:
             InvalidRecords: for a damaged line that is not the torn end of a journal.
         """
-        for path in sorted((self.path / "journal").glob("*.jsonl")):
-            data = path.read_bytes()
-            intact = _intact_length(path)
-            for number, line in enumerate(data[:intact].splitlines(), start=1):
-                event = _event(line)
-                if event is None:
-                    raise InvalidRecords(f"{path}:{number}: damaged journal line (its checksum does not match)")
-                yield event
+        journals = map(_journal_events, sorted((self.path / "journal").glob("*.jsonl")))
+        return (event for _, event in heapq.merge(*journals, key=lambda pair: pair[0]))
 
     # -------------------------------------------------------------------------------------------------- records
 
@@ -286,8 +286,7 @@ class RunStore:
 
 
 def _fixed(header: Header) -> dict[str, Any]:
-    data = header.to_json()
-    return {key: data[key] for key in ("suite", "editor", "seed", "repeats", "align")}
+    return {key: value for key, value in header.to_json().items() if key not in ("metrics", "schema")}
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
@@ -299,9 +298,21 @@ def _event(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _intact_length(path: Path) -> int:
+def _journal_events(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    data = path.read_bytes()  # once: another process may be appending
+    session = 0
+    for number, line in enumerate(data[: _intact_length(data)].splitlines(), start=1):
+        event = _event(line)
+        if event is None:
+            raise InvalidRecords(f"{path}:{number}: damaged journal line (its checksum does not match)")
+        if event["type"] == "open":
+            session = event["session"]
+        else:
+            yield session, event
+
+
+def _intact_length(data: bytes) -> int:
     """Return how many bytes of a journal to keep: all but a last line that was torn by a crash."""
-    data = path.read_bytes()
     end = data.rfind(b"\n") + 1
     last = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
     if end and _event(data[last : end - 1]) is None:

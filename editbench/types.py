@@ -289,6 +289,29 @@ class Failed:
     reason: str
 
 
+class Detailed(float):
+    """A number with what was seen on the way to it: a curve, the answers of a judge, how many words were cut off.
+
+    It is a float wherever a number is expected; records keep the details, statistics do not see them.
+
+    Args:
+        value: the number.
+        details: JSON data, the same whenever the edit is.
+    """
+
+    details: Mapping[str, Any]
+
+    def __new__(cls, value: float, details: Mapping[str, Any]) -> Detailed:
+        """Return a number that carries `details`."""
+        number = super().__new__(cls, value)
+        number.details = dict(details)
+        return number
+
+    def __getnewargs__(self) -> tuple[float, Mapping[str, Any]]:  # type: ignore[override]
+        """Return what a copy is made from."""
+        return float(self), self.details
+
+
 Value: TypeAlias = float | Undefined | Failed
 
 
@@ -299,7 +322,8 @@ class Metric(Protocol):
     The harness finds out what is undefined before it calls `score`: a metric with a field `region` where that region
     is empty, and a metric whose `needs` the scenario does not have. Optional attributes: `failed_value`, what a failed
     edit counts as (edit success: 0); `cap`, the value at which the metric is cut off (the board counts such cells);
-    `weights`, a mapping from file to sha256; and a method `undefined(scenario) -> str | None` for other reasons.
+    `weights`, a mapping from file to sha256 that raises EditbenchError where one is missing; `device`, what a network
+    runs on and in which precision; and a method `undefined(scenario) -> str | None` for other reasons.
     """
 
     @property

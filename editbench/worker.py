@@ -6,7 +6,8 @@ import os
 import sys
 
 from editbench.editors import load_editor
-from editbench.execute import InProcess, stable_reason
+from editbench.execute import InProcess
+from editbench.records import stable_reason
 from editbench.types import Editor
 from editbench.wire import pack_attempts, read_frame, unpack_requests, write_frame
 

@@ -108,7 +108,7 @@ def test_a_leak_ranks_below_its_clean_twin_on_every_locality_metric(boards, suit
 def test_the_controls_stand_in_order_on_every_locality_axis(boards, suite, metric):
     values = means(boards[suite], metric)
     sign = 1 if cells(boards[suite], metric)["identity"].info.direction == "higher" else -1
-    # Structural similarity is blind to what scenes have in common: smooth ones lose more of it to noise than to shuffling.
+    # Scenes are smooth, and structural similarity loses more to noise there than to another smooth scene.
     labels = ("identity", "jpeg", "blur", "noise") if "ssim" in metric else ("identity", "jpeg", "noise", "shuffle")
     order = [sign * values[label] for label in labels]
     assert order == sorted(order, reverse=True) and len(set(order)) == 4

@@ -59,6 +59,10 @@ class Biharmonic:
 
     mask_access: ClassVar[MaskAccess] = "region"
 
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels={self.max_pixels}, expected at least 1")
+
     def edit(self, requests: Sequence[EditRequest]) -> list[Image | Exception]:
         """Return inpainted sources; a mask that covers everything fails, for there is nothing to inpaint from."""
         return _each(requests, self._inpaint)
@@ -79,7 +83,8 @@ class Biharmonic:
         filled = inpaint_biharmonic(small_source, small_mask, channel_axis=-1)
         painted = np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
         if step > 1:
-            painted = resize(painted, *mask.shape)
+            rows, columns = small_mask.shape  # of whole cells: the last ones may reach beyond the frame
+            painted = resize(painted, rows * step, columns * step)[: mask.shape[0], : mask.shape[1]]
         return np.where(mask[..., None], painted, source)
 
 
@@ -164,7 +169,7 @@ class Harmonise:
         if not mask.any():
             return request.source
         lab = _to_lab(request.source)
-        ring = ~mask & (Regions(mask).distance_outside <= min(mask.shape) / 8)
+        ring = ~mask & (Regions(mask).distance_outside <= max(1, min(mask.shape) / 8))
         inside, around = lab[mask], lab[ring]
         spread = around.std(axis=0) / np.maximum(inside.std(axis=0), 1e-6)
         lab[mask] = (inside - inside.mean(axis=0)) * np.minimum(spread, 1) + around.mean(axis=0)

@@ -36,6 +36,10 @@ class Noise:
     mask_access: ClassVar[MaskAccess] = "none"
     control: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.sigma < 0:
+            raise ValueError(f"sigma={self.sigma}, expected at least 0")
+
     def edit(self, requests: Sequence[EditRequest]) -> list[Image]:
         """Return noisy sources; the noise depends on the request's seed alone."""
         outputs = []
@@ -53,6 +57,10 @@ class Blur:
 
     mask_access: ClassVar[MaskAccess] = "none"
     control: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.sigma < 0:
+            raise ValueError(f"sigma={self.sigma}, expected at least 0")
 
     def edit(self, requests: Sequence[EditRequest]) -> list[Image]:
         """Return blurred sources."""
@@ -164,6 +172,10 @@ class Paste:
     feather: int = 0
 
     mask_access: ClassVar[MaskAccess] = "region"
+
+    def __post_init__(self) -> None:
+        if self.feather < 0:
+            raise ValueError(f"feather={self.feather}, expected at least 0")
 
     @property
     def control(self) -> bool:

@@ -112,17 +112,21 @@ class FolderAnswers:
                 f"{self.path} has no image for any of the {len(ids)} scenarios; expected names like {example}.png"
             )
         warnings = []
-        for words, which in (("no image for", ids - found), ("unknown id", found - ids)):
+        missing, extra = f"of {len(ids)} scenarios have no image", f"of {len(found)} ids are not in the suite"
+        for which, words in ((ids - found, missing), (found - ids, extra)):
             if which:
                 shown = ", ".join(sorted(which)[:5]) + (", …" if len(which) > 5 else "")
-                warnings.append(f"{self.path}: {words} {len(which)} of {len(ids)} scenarios: {shown}")
+                warnings.append(f"{self.path}: {len(which)} {words}: {shown}")
         return warnings
 
     def _read_folder(self) -> None:
         for path in sorted(self.path.iterdir()):
             if path.suffix.lower() in SUFFIXES:
-                name, _, repeat = path.stem.partition("@")
-                self._add(name, int(repeat) if repeat.isdigit() else 0, path)
+                name, _, repeat = path.stem.rpartition("@")
+                if name and repeat.isdecimal():
+                    self._add(name, int(repeat), path)
+                else:
+                    self._add(path.stem, 0, path)
 
     def _read_list(self) -> None:
         for number, line in enumerate(self.path.read_text("utf-8-sig").splitlines(), start=1):
@@ -188,13 +192,19 @@ class Command:
             out.mkdir()
             names = [f"{index:04d}" for index in range(len(requests))]
             lines = [_write(request_folder, *pair) for pair in zip(names, requests, strict=True)]
-            (request_folder / "requests.jsonl").write_text("".join(dumps(line) + "\n" for line in lines))
+            (request_folder / "requests.jsonl").write_text("".join(dumps(line) + "\n" for line in lines), "utf-8")
             words = [
                 word.replace("{request}", str(request_folder)).replace("{out}", str(out))
                 for word in shlex.split(self.program)
             ]
             try:
-                done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+                done = subprocess.run(
+                    words,
+                    stdin=subprocess.DEVNULL,  # a worker's own holds its next requests
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    check=False,
+                )
             except OSError as error:
                 raise RuntimeError(f"cannot start {words[0]!r}: {error.strerror}") from None
             return [_output(out, name, done) for name in names]
@@ -220,7 +230,7 @@ def _write(folder: Path, name: str, request: EditRequest) -> dict[str, object]:
 def _output(out: Path, name: str, done: subprocess.CompletedProcess[bytes]) -> object:
     reason = out / f"{name}.error.txt"
     if reason.is_file():
-        return RuntimeError(reason.read_text(errors="replace").strip()[:500])
+        return RuntimeError(reason.read_text("utf-8", "replace").strip()[:500])
     image = out / f"{name}.png"
     if image.is_file():
         try:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from editbench.records import MetricInfo
+from editbench.records import MetricInfo, stable_reason
 from editbench.registry import create, package_version, spec_of
 from editbench.specs import split_list
-from editbench.types import EditbenchError, Failed, Metric, Sample, Scenario, Undefined, Value
+from editbench.types import Detailed, EditbenchError, Failed, Metric, Sample, Scenario, Undefined, Value
 
 DEFAULT_METRICS = (
     "composite",
@@ -58,6 +58,9 @@ def load_metrics(specs: str | Iterable[str | Metric] | None = None) -> dict[str,
 def describe(metric: Metric) -> MetricInfo:
     """Return what a record file says about a metric."""
     low, high = (end if math.isfinite(end) else None for end in metric.range)
+    libraries = {name: package_version(name) or "none" for name in metric.libraries}
+    if getattr(metric, "device", None):
+        libraries["device"] = metric.device  # type: ignore[attr-defined]
     return MetricInfo(
         version=metric.version,
         direction=metric.direction,
@@ -65,7 +68,7 @@ def describe(metric: Metric) -> MetricInfo:
         range=(low, high),
         cap=getattr(metric, "cap", None),
         failed_value=getattr(metric, "failed_value", None),
-        libraries={name: package_version(name) or "none" for name in metric.libraries},
+        libraries=libraries,
         weights=dict(getattr(metric, "weights", {})),
     )
 
@@ -90,8 +93,16 @@ def undefined_reason(metric: Metric, scenario: Scenario) -> str | None:
 
 def values_without_edit(metrics: Mapping[str, Metric], scenario: Scenario) -> dict[str, Value]:
     """Return the values of a failed edit: undefined where every editor's is, otherwise an error."""
-    reasons = {spec: undefined_reason(metric, scenario) for spec, metric in metrics.items()}
-    return {spec: Undefined(reason) if reason else NO_EDIT for spec, reason in reasons.items()}
+    return {spec: _without_scoring(metric, scenario) or NO_EDIT for spec, metric in metrics.items()}
+
+
+def _without_scoring(metric: Metric, scenario: Scenario) -> Undefined | Failed | None:
+    """Return the value of a metric that cannot be evaluated on a scenario, None for one that can."""
+    try:
+        reason = undefined_reason(metric, scenario)
+    except Exception as error:  # a metric may be anybody's code
+        return Failed(stable_reason(error))
+    return Undefined(reason) if reason else None
 
 
 def score(metrics: Mapping[str, Metric], samples: Sequence[Sample]) -> list[dict[str, Value]]:
@@ -106,9 +117,9 @@ def score(metrics: Mapping[str, Metric], samples: Sequence[Sample]) -> list[dict
     for spec, metric in metrics.items():
         defined = []
         for row, sample in zip(rows, samples, strict=True):
-            reason = undefined_reason(metric, sample.scenario)
-            if reason:
-                row[spec] = Undefined(reason)
+            settled = _without_scoring(metric, sample.scenario)
+            if settled:
+                row[spec] = settled
             else:
                 defined.append((row, sample))
         values = _score_batch(metric, [sample for _, sample in defined])
@@ -127,7 +138,7 @@ def _score_batch(metric: Metric, samples: Sequence[Sample]) -> list[Value]:
     except Exception as error:  # a metric may be anybody's code
         if len(samples) > 1:
             return [value for sample in samples for value in _score_batch(metric, [sample])]
-        return [Failed(f"{type(error).__name__}: {error}")]
+        return [Failed(stable_reason(error))]
     return [_checked(value) for value in values]
 
 
@@ -136,6 +147,8 @@ def _checked(value: object) -> Value:
         return value
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except Exception:  # TypeError, ValueError, OverflowError, a tensor's RuntimeError
         return Failed(f"returned {type(value).__name__}, expected a number")
+    if isinstance(value, Detailed):
+        number = value
     return number if math.isfinite(number) else Failed("non-finite value")

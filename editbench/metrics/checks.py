@@ -67,7 +67,8 @@ class SuccessGraded:
         for sample in samples:
             edits = [result.grade for guard, result in _results(sample) if not guard]
             guards = [result.grade for guard, result in _results(sample) if guard]
-            values.append(math.fsum(edits) / max(len(edits), 1) * min(guards, default=1.0))
+            reached = math.fsum(edits) / len(edits) if edits else 1.0
+            values.append(reached * min(guards, default=1.0))
         return values
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any
 
 from editbench.regions import RegionName
 from editbench.registry import bare, create
-from editbench.types import Content, Direction, Metric, Need, Sample, Value
+from editbench.types import Content, Direction, Metric, Need, Sample, Scenario, Value
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,6 @@ class Target:
 
     region: RegionName
     metric: str = bare()
-
-    needs: ClassVar[tuple[Need, ...]] = ("target",)
 
     def __post_init__(self) -> None:
         if self.metric == "target":
@@ -57,6 +55,11 @@ class Target:
         return self._inner.range
 
     @property
+    def needs(self) -> tuple[Need, ...]:
+        """A target, and what the metric needs."""
+        return ("target", *self._inner.needs)
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Those of the metric."""
         return self._inner.libraries
@@ -65,6 +68,18 @@ class Target:
     def cap(self) -> float | None:
         """That of the metric, if it has one."""
         return getattr(self._inner, "cap", None)
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """Those of the metric: its values, and so their signature, depend on them."""
+        weights: Any = getattr(self._inner, "weights", {})
+        return dict(weights)
+
+    def undefined(self, scenario: Scenario) -> str | None:
+        """Return why the metric itself has no value on a scenario."""
+        extra = getattr(self._inner, "undefined", None)
+        reason: str | None = extra(scenario) if extra else None
+        return reason
 
     def score(self, samples: Sequence[Sample]) -> Sequence[Value]:
         """Return one value a sample."""

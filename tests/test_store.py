@@ -1,0 +1,450 @@
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import editbench as eb
+from editbench.images import InvalidImage, pixels_sha256
+from editbench.loops import carry_out
+from editbench.merge import merge_runs
+from editbench.plan import RunConfig, make_plan
+from editbench.records import EditorInfo, Header, InvalidRecords, MetricInfo, SuiteInfo, format_records, read_records
+from editbench.store import Cell, RunStore, StorageError, write_whole
+from editbench.types import Failed, Record
+
+METRIC = "mae:region=keep"
+HEADER = Header(
+    suite=SuiteInfo("toy@1", "ab" * 32, 3, "toy@1"),
+    editor=EditorInfo("mine", "mine", "none"),
+    seed=0,
+    repeats=1,
+    align="error",
+    metrics={METRIC: MetricInfo(1, "lower", "", (0.0, 1.0))},
+)
+START = {"type": "start", "signatures": {METRIC: HEADER.signature(METRIC)}}
+SMALL = {"suite": "shapes@1:size=64", "limit": 4}
+
+
+def edit(scenario_id, status="ok", **more):
+    return {
+        "type": "edit", "scenario_id": scenario_id, "cluster": "c", "category": "recolour", "repeat": 0,
+        "edit_status": status, "edit_sha256": None, "pixels_sha256": None, "reason": None, "flags": [], **more,
+    }  # fmt: skip
+
+
+def score(scenario_id, value):
+    return {"type": "score", "scenario_id": scenario_id, "repeat": 0, "values": {METRIC: {"value": value}}}
+
+
+def journal(path, *batches, shard="1-of-1"):
+    """Write batches of events as one session; return the journal's path."""
+    store = RunStore(path)
+    store.open_journal(shard)
+    try:
+        for batch in batches:
+            store.append(batch)
+    finally:
+        store.close()
+    return path / "journal" / f"{shard}.jsonl"
+
+
+def image(shade):
+    return np.full((6, 8, 3), shade, np.uint8)
+
+
+def leftovers(folder):
+    return [path for path in folder.rglob("*") if "tmp" in path.name]
+
+
+# ----------------------------------------------------------------------------------------------------- journal
+
+
+def test_events_come_back_as_they_were_written(tmp_path):
+    events = [START, edit("a", reason="line\nend\r\u2028\x85"), score("a", 0.1), edit("é")]
+    journal(tmp_path, events[:1], [], events[1:])
+    assert list(RunStore(tmp_path).events()) == events
+
+
+def test_a_torn_end_is_cut_off_wherever_it_was_torn(tmp_path):
+    path = journal(tmp_path, [START, edit("a")], [edit("b")])
+    whole = path.read_bytes()
+    before = whole.rindex(b"\n", 0, -1) + 1
+    for size in range(before, len(whole)):
+        path.write_bytes(whole[:size])
+        assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+        journal(tmp_path)  # opening it to write makes the file whole again
+        assert path.read_bytes() == whole[:before]
+    journal(tmp_path, [edit("c")])
+    assert [event.get("scenario_id") for event in RunStore(tmp_path).events()] == [None, "a", "c"]
+
+
+def test_a_torn_line_that_the_file_system_filled_with_zeros_is_cut_off(tmp_path):
+    path = journal(tmp_path, [START, edit("a")], [edit("b")])
+    whole = path.read_bytes()
+    before = whole.rindex(b"\n", 0, -1) + 1
+    for tail in (b"\0" * 100, b"\0" * 100 + b"\n", whole[before:-40] + b"\0" * 39 + b"\n"):
+        path.write_bytes(whole[:before] + tail)
+        assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+
+
+def test_any_flipped_bit_before_the_last_line_is_found_with_file_and_line(tmp_path):
+    path = journal(tmp_path, [START, edit("a", seconds=0.25)], [edit("b")], [edit("c")])
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    start = len(lines[0]) + len(lines[1])
+    for position in range(start, start + len(lines[2])):
+        for bit in (0x01, 0x20):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+            with pytest.raises(InvalidRecords, match=r"1-of-1\.jsonl:3: damaged journal line"):
+                list(RunStore(tmp_path).events())
+
+
+def test_a_damaged_journal_stops_a_resume_instead_of_losing_work_silently(tmp_path):
+    result = eb.run("identity", metrics=["success"], output_dir=str(tmp_path / "run"), **SMALL)
+    path = result.path / "journal" / "1-of-1.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[3] = lines[3].replace(b'"edit_status":"ok"', b'"edit_status":"no"').replace(b'"value":0.0', b'"value":1.0')
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(eb.EditbenchError, match=r"1-of-1\.jsonl:4: damaged journal line"):
+        eb.run("identity", metrics=["success"], output_dir=str(tmp_path / "run"), **SMALL)
+    assert path.read_bytes() == b"".join(lines)
+
+
+def test_work_of_a_torn_line_is_done_again_and_no_more(tmp_path):
+    made = []
+
+    def editor(source):
+        made.append(1)
+        return source
+
+    options = {"label": "counted", "metrics": ["success"], "output_dir": str(tmp_path / "run"), **SMALL}
+    result = eb.run(editor, **options)
+    records = (result.path / "records.jsonl").read_bytes()
+    path = result.path / "journal" / "1-of-1.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert [b'"type":"edit"' in line for line in lines] == [False, False, *[True, False] * 4]
+    path.write_bytes(b"".join(lines[:-2]) + lines[-2][:-20])
+    eb.run(editor, **options)
+    assert len(made) == 5
+    assert (result.path / "records.jsonl").read_bytes() == records
+
+
+def test_a_journal_that_grows_while_it_is_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = journal(tmp_path, [START, edit("a")], [edit("b")])
+    whole, read = path.read_bytes(), Path.read_bytes
+    path.write_bytes(whole[:-20])
+
+    def read_while_another_process_writes(self):
+        data = read(self)
+        if self == path:
+            path.write_bytes(whole)
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", read_while_another_process_writes)
+    assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+    assert list(RunStore(tmp_path).events()) == [START, edit("a"), edit("b")]
+
+
+# ------------------------------------------------------------------------------------------------------- cells
+
+
+def test_a_later_edit_replaces_an_earlier_one_and_its_values(tmp_path):
+    journal(tmp_path, [START, edit("a"), score("a", 0.1), score("a", 0.2)])
+    assert RunStore(tmp_path).cells()["a", 0].record(HEADER).values == {METRIC: 0.2}
+    journal(tmp_path, [START, edit("a", "editor_error")])
+    found = RunStore(tmp_path).cells()["a", 0].record(HEADER)
+    assert (found.edit_status, found.values) == ("editor_error", {})
+
+
+@pytest.mark.parametrize("shards", [("2-of-2", "1-of-1"), ("1-of-1", "2-of-2")])
+def test_later_means_later_in_time_whatever_the_names_of_the_shards(tmp_path, shards):
+    journal(tmp_path, [START, edit("a", "editor_error"), edit("b")], shard=shards[0])
+    journal(tmp_path, [START, edit("a"), score("a", 0.1), score("b", 0.2)], shard=shards[1])
+    cells = RunStore(tmp_path).cells()
+    assert {key: (cell.edit["edit_status"], cell.record(HEADER).values) for key, cell in cells.items()} == {
+        ("a", 0): ("ok", {METRIC: 0.1}),
+        ("b", 0): ("ok", {METRIC: 0.2}),
+    }
+    journal(tmp_path, [START, score("b", 0.3)], shard=shards[0])
+    assert RunStore(tmp_path).cells()["b", 0].record(HEADER).values == {METRIC: 0.3}
+
+
+def test_what_was_scored_after_the_shards_were_joined_can_be_merged(tmp_path):
+    for number in (1, 2):
+        eb.run("identity", metrics=["success"], shard=f"{number}/2", output_dir=str(tmp_path / "run"), **SMALL)
+    whole = eb.run("identity", metrics=["success", METRIC], output_dir=str(tmp_path / "run"), **SMALL)
+    assert merge_runs(tmp_path / "merged", [whole.path]) == []
+    assert (tmp_path / "merged" / "records.jsonl").read_bytes() == (whole.path / "records.jsonl").read_bytes()
+
+
+def test_merging_again_takes_over_what_was_scored_since_and_refuses_what_was_changed(tmp_path):
+    config = RunConfig(editor="noise", metrics="success", output_dir=str(tmp_path / "run"), **SMALL)
+    for _ in carry_out(make_plan(config), score=False):
+        pass
+    edited = shutil.copytree(tmp_path / "run", tmp_path / "edited")
+    assert len(merge_runs(tmp_path / "merged", [edited])) == 4
+    for _ in carry_out(make_plan(config)):
+        pass
+    assert merge_runs(tmp_path / "merged", [edited, tmp_path / "run", edited]) == []
+    records = (tmp_path / "run" / "records.jsonl").read_bytes()
+    assert (tmp_path / "merged" / "records.jsonl").read_bytes() == records
+    size = (tmp_path / "merged" / "journal" / "merged.jsonl").stat().st_size
+    assert merge_runs(tmp_path / "merged", [tmp_path / "run", edited]) == []
+    assert (tmp_path / "merged" / "journal" / "merged.jsonl").stat().st_size == size
+    store = RunStore(edited)
+    cells, signatures = store.cells(), make_plan(config).signatures
+    (scenario_id, repeat), cell = next(iter(cells.items()))
+    start = {"type": "start", "signatures": signatures}
+    journal(edited, [start, {**cell.edit, "edit_sha256": "0" * 64}], shard="2-of-2")
+    for runs, output_dir in (([edited], "merged"), ([tmp_path / "run", edited], "other")):
+        with pytest.raises(eb.EditbenchError, match=f"disagree about {scenario_id!r} .repeat {repeat}."):
+            merge_runs(tmp_path / output_dir, runs)
+    assert not (tmp_path / "other").exists()
+
+
+def test_values_of_another_signature_are_not_taken_over(tmp_path):
+    old = {"type": "start", "signatures": {METRIC: "0" * 12}}
+    journal(tmp_path, [old, edit("a"), score("a", 0.1)])
+    cell = RunStore(tmp_path).cells()["a", 0]
+    assert cell.record(HEADER).values == {} and not cell.has(METRIC, HEADER.signature(METRIC))
+    journal(tmp_path, [START, score("a", 0.2)])
+    assert RunStore(tmp_path).cells()["a", 0].record(HEADER).values == {METRIC: 0.2}
+
+
+def test_compacted_records_are_sorted_and_hash_as_those_of_the_journal(tmp_path):
+    store = RunStore(tmp_path)
+    store.begin(HEADER, {})
+    journal(tmp_path, [START, *(event for name in "cab" for event in (edit(name), score(name, 0.5)))])
+    unfinished = store.records()
+    store.write_records(HEADER, store.cells())
+    assert store.records() == unfinished
+    assert [record.scenario_id for record in unfinished.records] == ["a", "b", "c"]
+
+
+# -------------------------------------------------------------------------------------------------------- lock
+
+
+def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path):
+    first, second, other = RunStore(tmp_path), RunStore(tmp_path), RunStore(tmp_path)
+    first.open_journal("1-of-2")
+    with pytest.raises(eb.EditbenchError, match=rf"is being written by process {os.getpid()} on \w+") as caught:
+        second.open_journal("1-of-2")
+    assert not isinstance(caught.value, StorageError)
+    second.close()
+    other.open_journal("2-of-2")
+    first.append([START])
+    first.close()
+    second.open_journal("1-of-2")
+    second.append([edit("a")])
+    for store in (second, other):
+        store.close()
+    assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+
+
+def test_a_writer_in_another_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from editbench.store import RunStore\n"
+        "store = RunStore(Path(sys.argv[1])); store.open_journal('1-of-1'); print('open', flush=True); input()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        assert child.stdout.readline() == "open\n"
+        with pytest.raises(eb.EditbenchError, match=f"is being written by process {child.pid} on "):
+            journal(tmp_path, [START])
+        child.kill()
+    journal(tmp_path, [START])
+    assert list(RunStore(tmp_path).events()) == [START]
+
+
+# ---------------------------------------------------------------------------------------------- write failures
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "file"
+    write_whole(path, [b"old"])
+    seen = []
+    replace = os.replace
+
+    def watched(source, target):
+        seen.append((Path(source).read_bytes(), path.read_bytes(), Path(source).parent == path.parent))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    write_whole(path, (chunk for chunk in (b"n", b"e", b"w")))
+    assert seen == [(b"new", b"old", True)]
+    assert path.read_bytes() == b"new" and leftovers(tmp_path) == []
+
+
+def test_a_file_is_on_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (calls.append(name), real(*args))[1])
+    write_whole(tmp_path / "file", [b"x"])
+    assert calls == ["fsync", "replace", "fsync"]
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, name):
+    path = tmp_path / "file"
+    write_whole(path, [b"old"])
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(StorageError, match=r"^cannot write .*/file: No space left on device$"):
+        write_whole(path, [b"new"])
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_contents_that_cannot_be_made_leave_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "records.jsonl"
+    write_whole(path, [b"old"])
+    bad = Record("a", "c", "recolour", 0, "ok", None, None, values={METRIC: float("nan")})
+    with pytest.raises(ValueError):
+        write_whole(path, format_records(HEADER, [bad]))
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+@pytest.mark.parametrize("write", ["begin", "write_edit", "write_records"])
+def test_whatever_a_store_writes_fails_with_one_message(tmp_path, monkeypatch, name, write):
+    store = RunStore(tmp_path / "run")
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        match write:
+            case "begin":
+                store.begin(HEADER, {})
+            case "write_edit":
+                store.write_edit(image(1))
+            case "write_records":
+                store.write_records(HEADER, {("a", 0): Cell(edit("a"))})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_journal_that_cannot_be_synced_is_an_error_and_keeps_what_it_had(tmp_path, monkeypatch):
+    journal(tmp_path, [START, edit("a")])
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(StorageError, match=r"cannot append to .*1-of-1\.jsonl: No space"),
+    ):
+        patch.setattr(os, "fsync", full)
+        journal(tmp_path, [edit("b")])
+    assert list(RunStore(tmp_path).events())[:2] == [START, edit("a")]
+
+
+def test_a_journal_that_hits_the_end_of_the_disk_keeps_what_it_had_and_goes_on_later(tmp_path):
+    path = journal(tmp_path, [START, edit("a")])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
+    try:
+        with pytest.raises(StorageError, match=r"cannot append to .*1-of-1\.jsonl: File too large"):
+            journal(tmp_path, [edit("b"), edit("c")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+    journal(tmp_path, [edit("d")])
+    assert list(RunStore(tmp_path).events()) == [START, edit("a"), edit("d")]
+
+
+def test_a_journal_that_cannot_be_opened_is_not_kept_locked(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match=r"cannot write .*journal: No space"):
+        patch.setattr(Path, "write_text", full)
+        store.open_journal("1-of-1")
+    journal(tmp_path, [START])
+    assert list(store.events()) == [START]
+
+
+# ------------------------------------------------------------------------------------------------------- edits
+
+
+def test_equal_images_share_a_file_and_others_do_not(tmp_path):
+    store = RunStore(tmp_path)
+    hashes = [store.write_edit(array) for array in (image(1), image(1).copy(), image(2), image(1).reshape(8, 6, 3))]
+    assert hashes[0] == hashes[1] == pixels_sha256(image(1)) and len(set(hashes)) == 3
+    assert {path.name for path in (tmp_path / "edits").iterdir()} == {f"{sha256}.png" for sha256 in hashes}
+    assert (store.read_edit(hashes[2]) == image(2)).all()
+    assert store.read_edit(hashes[3]).shape == (8, 6, 3)
+
+
+def test_an_edit_that_is_kept_is_not_written_again(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    sha256 = store.write_edit(image(1))
+    monkeypatch.setattr(os, "replace", full)
+    assert store.write_edit(image(1)) == sha256
+
+
+def test_a_damaged_missing_or_exchanged_edit_is_found_when_it_is_read(tmp_path):
+    store = RunStore(tmp_path)
+    generator = np.random.default_rng(0)
+    sha256 = store.write_edit(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    path = store.edit_path(sha256)
+    whole = path.read_bytes()
+    pixels = store.read_edit(sha256)
+    for position in range(0, len(whole), 5):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        try:
+            found = store.read_edit(sha256)
+        except InvalidImage:
+            continue
+        assert (found == pixels).all(), "a damage that is not found must not have touched a pixel"
+    for size in (0, 10, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InvalidImage):
+            store.read_edit(sha256)
+    path.write_bytes(store.edit_path(store.write_edit(image(3))).read_bytes())
+    with pytest.raises(InvalidImage, match=f"edit {sha256[:12]} is damaged: its pixels have another hash"):
+        store.read_edit(sha256)
+    path.unlink()
+    with pytest.raises(InvalidImage, match=f"edit {sha256[:12]} is missing"):
+        store.read_edit(sha256)
+
+
+# ---------------------------------------------------------------------------------------------------- run.json
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", r"run\.json: malformed JSON"),
+        ("[]", r"run\.json: malformed JSON \(not an object\)"),
+        ('{"header": {}, "header": {}}', "duplicate key 'header'"),
+        ("{}", r"run\.json: no editbench header"),
+        ('{"header": {"schema": 99}}', r"run\.json: schema 99 is newer"),
+    ],
+)
+def test_a_run_that_cannot_be_trusted_is_named_with_its_file(tmp_path, text, message):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InvalidRecords, match=message):
+        RunStore(tmp_path).read_header()
+    with pytest.raises(InvalidRecords, match=r"no run in .*gone"):
+        RunStore(tmp_path / "gone").records()
+
+
+def test_records_that_were_tampered_with_are_not_replaced_by_the_journal(tmp_path):
+    store = RunStore(tmp_path)
+    store.begin(HEADER, {})
+    journal(tmp_path, [START, edit("a"), score("a", 0.5)])
+    store.write_records(HEADER, store.cells())
+    store.records_path.write_bytes(store.records_path.read_bytes()[:-3])
+    with pytest.raises(InvalidRecords, match="cut off"):
+        store.records()
+
+
+def test_a_value_that_failed_comes_back_from_the_journal(tmp_path):
+    failed = {**score("a", 0.0), "values": {METRIC: {"error": "no edit"}}}
+    journal(tmp_path, [START, edit("a", "editor_oom"), failed])
+    store = RunStore(tmp_path)
+    store.write_records(HEADER, store.cells())
+    (found,) = read_records(store.records_path).records
+    assert (found.edit_status, found.values) == ("editor_oom", {METRIC: Failed("no edit")})
