@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -62,6 +63,17 @@ def _run_job(job: Job) -> None:
         pass
 
 
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, however that ended: nobody would wait for its work."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run_demo(output_dir: Path, full: bool) -> None:
     """Run the demo and print the boards, where everything is, and what to try next.
 
@@ -97,7 +109,8 @@ def _follow(todo: Sequence[Job], console: Console) -> None:
     """Run jobs in as many processes as there are cores, showing each as it finishes."""
     workers = max(1, min(os.cpu_count() or 1, len(todo)))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, bar(console) as progress:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
+    with pool, bar(console) as progress:
         task = progress.add_task("demo", total=len(todo), note="")
         futures = {pool.submit(_run_job, job): job for job in todo}
         for done, future in enumerate(as_completed(futures), start=1):

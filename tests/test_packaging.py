@@ -37,6 +37,7 @@ def installed(package, folder):
     return run
 
 
+@pytest.mark.timeout(900)  # a minute on two idle cores
 def test_the_wheel_runs_the_demo_away_from_the_clone(distributions, tmp_path):
     run = installed(distributions[0], tmp_path / "site")
     done = run("-m", "editbench", "demo")
