@@ -18,8 +18,10 @@ from editbench.loops import Run, carry_out
 from editbench.plan import Plan
 from editbench.records import dumps
 from editbench.specs import printable, slug
+from editbench.store import write_whole
 
 if TYPE_CHECKING:
+    from editbench.audit.findings import Audited
     from editbench.testing import Finding
 
 SHOWN = (
@@ -233,3 +235,47 @@ def report_findings(spec: str, findings: Sequence[Finding], json: bool) -> int:
             print(f"{'error' if finding.error else 'note'}: {printable(finding.text)}")
         print(f"{spec}: {errors} errors, {len(findings) - errors} notes" if findings else f"{spec}: all is well")
     return int(errors > 0)
+
+
+def report_audit(metrics: str | None, suite: str, scenarios: int, output_dir: Path | None) -> int:
+    """Audit metrics, show and write what was found; return 5 if one of them fails.
+
+    Args:
+        metrics: specs, or None for all fidelity metrics whose weights are at hand.
+        suite: suite spec.
+        scenarios: how many pictures to damage.
+        output_dir: where the tables and the heat map go, if anywhere.
+    """
+    from editbench.audit import audit, auditable
+    from editbench.audit.findings import damage_csv, to_csv
+    from editbench.metrics import load_metrics
+    from editbench.report.heatmap import render_heatmap
+    from editbench.suites import load_suite
+
+    console = Console(stderr=True)
+    if metrics is None:
+        loaded, skipped = auditable()
+        for text in skipped:
+            console.print(Text(f"left out: {printable(text)}"))
+    else:
+        loaded = load_metrics(metrics)
+    pictures = load_suite(suite)
+    with bar(console) as progress:
+        task = progress.add_task("audit", total=scenarios, note=suite)
+        results: list[Audited] = []
+        for done, total, found in audit(loaded, pictures, scenarios):
+            progress.update(task, completed=done, total=total)
+            results = list(found.values())
+    for audited in results:
+        verdict = ", ".join(audited.failures) or "passes"
+        print(f"{printable(audited.spec):40} {verdict}")
+    if output_dir is not None:
+        title = f"Audit of metrics on {pictures.name}, {results[0].scenarios} pictures"
+        for name, text in (
+            (f"{slug(pictures.name)}.csv", to_csv(results)),
+            (f"{slug(pictures.name)}-damage.csv", damage_csv(results)),
+            (f"{slug(pictures.name)}.svg", render_heatmap(title, results)),
+        ):
+            write_whole(output_dir / name, [text.encode()])
+            print(output_dir / name)
+    return 5 if any(audited.failures for audited in results) else 0

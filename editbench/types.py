@@ -34,6 +34,9 @@ EDIT_STATUSES: tuple[EditStatus, ...] = get_args(EditStatus)
 
 Direction = Literal["higher", "lower", "none"]
 
+Zone = Literal["core", "band", "near", "far"]
+"""Where an audit plants damage: inside the mask, on both sides of its border, in its surroundings, beyond them."""
+
 Need = Literal["target", "checks", "target_prompt"]
 """What a metric needs from the scenario; where it is absent, the value is undefined for every editor alike."""
 
@@ -323,7 +326,8 @@ class Metric(Protocol):
     is empty, and a metric whose `needs` the scenario does not have. Optional attributes: `failed_value`, what a failed
     edit counts as (edit success: 0); `cap`, the value at which the metric is cut off (the board counts such cells);
     `weights`, a mapping from file to sha256 that raises EditbenchError where one is missing; `device`, what a network
-    runs on and in which precision; and a method `undefined(scenario) -> str | None` for other reasons.
+    runs on and in which precision; `watches`, the zones in which it is meant to see damage, where the region does not
+    say so; and a method `undefined(scenario) -> str | None` for other reasons.
     """
 
     @property

@@ -14,7 +14,7 @@ GLOSSARY = ROOT / "editbench" / "types.py"
 LAYERS = (
     ("regions",),
     ("types",),
-    ("specs", "colours", "images", "records"),
+    ("specs", "colours", "images", "records", "built_in"),
     ("registry",),
     # L1
     ("suites", "editors", "metrics", "store", "stats", "provenance", "wire"),
@@ -25,6 +25,7 @@ LAYERS = (
     ("loops",),
     # L4
     ("merge", "board"),
+    ("audit",),
     ("report",),
     # L5
     ("leaderboards", "testing"),

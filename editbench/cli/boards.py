@@ -1,0 +1,68 @@
+"""Verbs that look at results: board, report, audit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editbench.cli.app import app, reported
+
+
+@app.command()
+@reported
+def board(
+    paths: Annotated[list[Path], typer.Argument(help="Run directories, record files, or a leaderboards folder.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the long table here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Leaderboards: write nothing, exit 5 if stale.")] = False,
+) -> None:
+    """Compare runs: print the board; or regenerate (or --check) the CSVs and pages of a leaderboards folder."""
+    from editbench import console, leaderboards
+
+    if len(paths) == 1 and leaderboards.is_folder(paths[0]):
+        if check:
+            stale = leaderboards.check(paths[0])
+            for path in stale:
+                print(f"{path}: differs from what the records give", file=sys.stderr)
+            if stale:
+                raise typer.Exit(5)
+            print(f"{paths[0]}: every file is what the records give")
+        else:
+            for path in leaderboards.write(paths[0]):
+                print(path)
+        return
+    boards = leaderboards.load(paths)
+    console.show_boards(boards)
+    for path in leaderboards.export(boards, csv, html):
+        print(path)
+
+
+@app.command()
+@reported
+def report(
+    path: Annotated[Path, typer.Argument(help="A run directory or a leaderboards folder.")],
+    output_dir: Annotated[Path | None, typer.Option(help="Where to write [default: PATH/report].")] = None,
+) -> None:
+    """Write the pages: the gallery of a run, or the site of a leaderboards folder."""
+    from editbench.leaderboards import write_site
+
+    print(write_site(path, output_dir or path / "report"))
+
+
+@app.command()
+@reported
+def audit(
+    metrics: Annotated[
+        str | None, typer.Option(help="Metric specs, comma-separated [default: every one that can].")
+    ] = None,
+    suite: Annotated[str, typer.Option(help="Where pictures and masks come from.")] = "photos@1",
+    scenarios: Annotated[int, typer.Option(min=1, help="How many pictures to damage.")] = 6,
+    output_dir: Annotated[Path | None, typer.Option(help="Write the tables and the heat map here.")] = None,
+) -> None:
+    """Plant known damage into one zone of clean pictures and measure how every metric responds. Exit 5 if one fails."""
+    from editbench import console
+
+    raise typer.Exit(console.report_audit(metrics, suite, scenarios, output_dir))

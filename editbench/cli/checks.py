@@ -1,0 +1,76 @@
+"""Verbs that look before anything is run: list, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editbench.cli.app import Json, app, reported
+from editbench.specs import did_you_mean, printable
+from editbench.types import EditbenchError
+
+check_app = typer.Typer(help="Check a suite, an editor or a metric before using it.", no_args_is_help=True)
+app.add_typer(check_app, name="check")
+
+
+@app.command("list")
+@reported
+def list_(
+    kind: Annotated[str, typer.Argument(help="suites, editors, metrics, or config: its JSON schema.")] = "",
+    json: Json = False,
+) -> None:
+    """List suites, editors and metrics, plug-ins included; or show the schema of `--config` files."""
+    from editbench.built_in import BUILT_IN
+    from editbench.records import dumps
+    from editbench.registry import names
+
+    if kind == "config":
+        from editbench.plan import RunConfig
+
+        print(dumps(RunConfig.schema()))
+        return
+
+    kinds = {f"{name}s": name for name in BUILT_IN}
+    if kind and kind not in kinds:
+        raise EditbenchError(f"unknown kind {kind!r}, expected {', '.join(kinds)}{did_you_mean(kind, kinds)}")
+    chosen = {plural: names(name) for plural, name in kinds.items() if kind in ("", plural)}
+    if json:
+        print(dumps(chosen))
+        return
+    for plural, entries in chosen.items():
+        print(f"{plural}:")
+        for name, about in entries.items():
+            print(f"  {name:16} {printable(about)}")
+
+
+@check_app.command("suite")
+@reported
+def check_suite(
+    spec: Annotated[str, typer.Argument(help="Suite spec, such as folder:PATH.")],
+    html: Annotated[Path | None, typer.Option(help="Folder for the overlay page [default: check/<suite>].")] = None,
+    json: Json = False,
+) -> None:
+    """Validate every scenario and draw its mask, so that polarity can be seen. Exit 1 if anything is wrong."""
+    from editbench import console
+
+    raise typer.Exit(console.report_suite(spec, html, json))
+
+
+@check_app.command("editor")
+@reported
+def check_editor(spec: Annotated[str, typer.Argument(help="Editor spec.")], json: Json = False) -> None:
+    """Run an editor on toy scenarios and say what is wrong with its answers. Exit 1 if anything is."""
+    from editbench import console, testing
+
+    raise typer.Exit(console.report_findings(spec, testing.check_editor(spec), json))
+
+
+@check_app.command("metric")
+@reported
+def check_metric(spec: Annotated[str, typer.Argument(help="Metric spec.")], json: Json = False) -> None:
+    """Evaluate a metric on toy scenarios and say what is wrong with its values. Exit 1 if anything is."""
+    from editbench import console, testing
+
+    raise typer.Exit(console.report_findings(spec, testing.check_metric(spec), json))
