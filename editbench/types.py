@@ -323,11 +323,15 @@ class Metric(Protocol):
     """A frozen dataclass: its fields are its options, its spec string is its identity.
 
     The harness finds out what is undefined before it calls `score`: a metric with a field `region` where that region
-    is empty, and a metric whose `needs` the scenario does not have. Optional attributes: `failed_value`, what a failed
-    edit counts as (edit success: 0); `cap`, the value at which the metric is cut off (the board counts such cells);
-    `weights`, a mapping from file to sha256 that raises EditbenchError where one is missing; `device`, what a network
-    runs on and in which precision; `watches`, the zones in which it is meant to see damage, where the region does not
-    say so; and a method `undefined(scenario) -> str | None` for other reasons.
+    is empty, and a metric whose `needs` the scenario does not have. Optional attributes:
+
+    - `failed_value`: what a failed edit counts as (edit success: 0);
+    - `cap`: the value at which the metric is cut off (the board counts such cells);
+    - `weights`: a mapping from file to sha256, which raises EditbenchError where one is missing;
+    - `device`: what a network runs on, and in which precision;
+    - `undefined(scenario) -> str | None`: other reasons to have no value;
+    - `watches`, `blind`, `sees`: for an audit, the zones in which it is meant to see damage, those in which it must
+      not, and the kinds of damage it is made for, where the region does not say so.
     """
 
     @property

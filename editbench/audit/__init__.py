@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from editbench.audit.damage import Canvas, plant
+from editbench.audit.damage import ZONES, Canvas, plant
 from editbench.audit.findings import CASES, Audited, Response
 from editbench.images import resize
 from editbench.metrics import describe, load_metrics, score
@@ -50,7 +50,7 @@ A metric without a region, or with narrower sight, says so in an attribute `watc
 """
 
 
-REGIONAL = ("psnr", "mae", "mse", "ssim", "changed", "delta_e", "edge_f1")
+REGIONAL = ("psnr", "mae", "mse", "ssim", "changed", "delta_e", "gms")
 """Metrics that are audited in every region,"""
 OTHERS = (
     "seam",
@@ -147,7 +147,12 @@ def _same(content: Content) -> Content:
 
 def _nothing_yet(spec: str, metric: Metric, scenarios: int) -> Audited:
     watched = tuple(getattr(metric, "watches", WATCHED[getattr(metric, "region", "all")]))
-    return Audited(spec, watched, not getattr(metric, "device", None), scenarios)
+    # The band lies on both sides of the border: only a metric that looks nowhere else must be blind to them.
+    beside = ZONES if watched == ("band",) else tuple(zone for zone in ZONES if zone != "band")
+    blind = tuple(getattr(metric, "blind", (zone for zone in beside if zone not in watched)))
+    return Audited(
+        spec, watched, blind, tuple(getattr(metric, "sees", ())), not getattr(metric, "device", None), scenarios
+    )
 
 
 def _audit_scenario(
@@ -190,7 +195,8 @@ def _dilution_rows(metrics: Mapping[str, Metric], scenario: Scenario, seed: int)
     The picture is a patch of the source, mirrored over and over, so that what is kept looks the same everywhere.
     """
     height, width = scenario.source.shape[:2]
-    patch = scenario.source[:PATCH, :PATCH]
+    top, left = max(0, height - PATCH) // 2, max(0, width - PATCH) // 2
+    patch = scenario.source[top : top + PATCH, left : left + PATCH]
     padding = [(0, max(0, height - PATCH)), (0, max(0, width - PATCH)), (0, 0)]
     even = np.pad(patch, padding, mode="symmetric")[:height, :width]
     canvas = Canvas(even, scenario.regions, even, seed)

@@ -15,8 +15,8 @@ from editbench.types import Image, Zone
 
 ZONES: tuple[Zone, ...] = get_args(Zone)
 
-NEAR_WIDTHS = 12
-"""How far the surroundings reach, in widths of the band: 24 pixels of a picture of 256."""
+NEAR_WIDTHS = 8
+"""How far the surroundings reach, in widths of the band: 16 pixels of a picture of 256."""
 
 LEVELS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Strengths at which graded damage is planted."""

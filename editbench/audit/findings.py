@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from editbench.types import Zone
 LEAKAGE, SPEARMAN, AUROC, DILUTION = 0.02, 0.95, 0.95, 0.25
 """Bounds of a passing metric: at most, at least, at least, at most."""
 NOTICED = 0.05
-"""Share of a metric's largest mean response from which it counts as seeing a kind of damage."""
+"""Share of a metric's largest mean response from which damage in a zone counts as seen."""
 
 CASES: tuple[tuple[Zone, str, float], ...] = tuple(
     (zone, damage, level)
@@ -45,6 +45,10 @@ class Audited:
 
     spec: str
     watched: tuple[Zone, ...]
+    blind: tuple[Zone, ...]
+    """Zones from which no response may come."""
+    sees: tuple[str, ...]
+    """Kinds of damage that it is made for; empty for all that move it."""
     exact: bool
     """Whether not the slightest response is allowed from zones that are not the metric's."""
     scenarios: int
@@ -52,12 +56,6 @@ class Audited:
     dilutions: tuple[float, ...] = ()
     problem: str | None = None
     """Why there are no numbers: it failed, or is undefined everywhere."""
-
-    @property
-    def blind(self) -> tuple[Zone, ...]:
-        """Zones from which no response may come."""
-        outside = () if "band" in self.watched else ("band",)
-        return tuple(zone for zone in ZONES if zone not in (*self.watched, *outside))
 
     def mean(self, zone: Zone, damage: str | None = None) -> float | None:
         """Mean response to damage in a zone; None where none was planted."""
@@ -87,15 +85,15 @@ class Audited:
 
     @property
     def spearman(self) -> float | None:
-        """Rank correlation of strength and mean response, averaged over zones and the damage that is noticed."""
-        noticed = self._noticed()
-        found = [rho for damage in noticed for rho in self._correlations(damage)]
+        """Rank correlation of strength and mean response, averaged over the kinds and zones of damage it sees."""
+        found = [self._correlation(zone, damage) for zone, damage in self._seen()]
         return float(np.mean(found)) if found else None
 
     @property
     def auroc(self) -> float | None:
-        """Probability that damage in the metric's own zones moves it further than damage in a blind one."""
-        own = [r.size for r in self.responses if r.zone in self.watched and r.damage in self._noticed()]
+        """Probability that damage that the metric is to see moves it further than damage in a blind zone."""
+        seen = self._seen()
+        own = [r.size for r in self.responses if (r.zone, r.damage) in seen]
         blind = [r.size for r in self.responses if r.zone in self.blind]
         return _auroc(own, blind) if own and blind else None
 
@@ -123,22 +121,22 @@ class Audited:
             missed.append("dilution")
         return tuple(missed)
 
-    def _noticed(self) -> list[str]:
-        means = {damage: max((self.mean(zone, damage) or 0.0) for zone in self.watched) for damage in GRADED}
-        largest = max(means.values(), default=0.0)
-        return [damage for damage, mean in means.items() if mean > NOTICED * largest]
+    def _seen(self) -> list[tuple[Zone, str]]:
+        """Graded damage, by zone, that the metric says it sees, or else that moves it noticeably."""
+        pairs = [(zone, damage) for zone in self.watched for damage in self.sees or GRADED]
+        means = {pair: self.mean(*pair) or 0.0 for pair in pairs}
+        least = NOTICED * max(means.values(), default=0.0)
+        return [pair for pair, mean in means.items() if mean > least]
 
-    def _correlations(self, damage: str) -> Iterator[float]:
+    def _correlation(self, zone: Zone, damage: str) -> float:
         from scipy.stats import spearmanr
 
-        for zone in self.watched:
-            curve: dict[float, list[float]] = {}
-            for r in self.responses:
-                if (r.damage, r.zone) == (damage, zone):
-                    curve.setdefault(r.level, []).append(r.size)
-            means = [float(np.mean(curve[level])) for level in sorted(curve)]
-            if means:
-                yield float(spearmanr(sorted(curve), means).statistic) if len(set(means)) > 1 else 0.0
+        curve: dict[float, list[float]] = {}
+        for r in self.responses:
+            if (r.zone, r.damage) == (zone, damage):
+                curve.setdefault(r.level, []).append(r.size)
+        means = [float(np.mean(curve[level])) for level in sorted(curve)]
+        return float(spearmanr(sorted(curve), means).statistic) if len(set(means)) > 1 else 0.0
 
 
 def _auroc(positive: Sequence[float], negative: Sequence[float]) -> float:

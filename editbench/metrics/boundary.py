@@ -139,6 +139,7 @@ class Seam:
     needs: ClassVar[tuple[Need, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("scipy",)
     watches: ClassVar[tuple[Zone, ...]] = ("band",)
+    sees: ClassVar[tuple[str, ...]] = ("seam",)
 
     def undefined(self, scenario: Scenario) -> str | None:
         """Return why the metric has no value on a scenario."""
@@ -167,6 +168,7 @@ class SeamZ:
     needs: ClassVar[tuple[Need, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("scipy",)
     watches: ClassVar[tuple[Zone, ...]] = ("band",)
+    sees: ClassVar[tuple[str, ...]] = ("seam",)
 
     def undefined(self, scenario: Scenario) -> str | None:
         """Return why the metric has no value on a scenario."""

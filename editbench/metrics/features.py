@@ -22,7 +22,7 @@ from editbench.types import Image
 
 Arrays: TypeAlias = tuple[npt.NDArray[Any], ...]
 
-MEMORY = 256 << 20
+MEMORY = 512 << 20
 """Bytes of features that a process keeps; the least recently used go first."""
 CACHE = "EDITBENCH_CACHE"
 """Environment variable that names the folder of the cache on disk."""

@@ -202,7 +202,13 @@ class GlobalShift:
     direction: ClassVar[Direction] = "lower"
     needs: ClassVar[tuple[Need, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
-    watches: ClassVar[tuple[Zone, ...]] = ("near", "far")
+    watches: ClassVar[tuple[Zone, ...]] = ("far",)
+    blind: ClassVar[tuple[Zone, ...]] = ("core",)
+
+    @property
+    def sees(self) -> tuple[str, ...]:
+        """What each part is made for; the residual responds to everything that is not a shift of colours."""
+        return {"colour": ("cast",), "residual": (), "translation": ("shift",)}[self.part]
 
     @property
     def unit(self) -> str:

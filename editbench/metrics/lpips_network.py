@@ -1,0 +1,165 @@
+"""The networks behind the perceptual metrics: trunks, heads, and the distance of two images cell by cell.
+
+A distance is that of Zhang et al. 2018 (arXiv 1801.03924, equation 1): in each of a trunk's stages, activations are
+brought to unit length across channels, subtracted, squared, weighted by the head and added up over channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from editbench.metrics import features, neural
+from editbench.metrics.lpips_trunks import LAYOUTS, BlurredConvolution, State, apply, parameters, weight_and_blur
+from editbench.types import EditbenchError, Image
+
+if TYPE_CHECKING:
+    import torch
+
+Maps: TypeAlias = tuple[npt.NDArray[np.float32], ...]
+"""The squared distance in every cell of every stage's grid: one `float32 (h, w)` a stage, at least 0."""
+
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+"""ImageNet's channel means and deviations (.485 .456 .406 and .229 .224 .225) for pixels in [-1, 1]."""
+_EPSILON = 1e-10
+"""Added to a length before it divides: where nothing is active, nothing differs."""
+
+
+@lru_cache(maxsize=4)
+def load(trunk: str, files: tuple[tuple[Path, str], ...]) -> Network:
+    """Return a network that has read its weights, once a process.
+
+    Args:
+        trunk: a key of `LAYOUTS`.
+        files: PyTorch state dicts with the trunk and the head, and their sha256.
+
+    Raises:
+        EditbenchError: for a file that is not what `trunk` needs.
+    """
+    import torch
+
+    state: dict[str, torch.Tensor] = {}
+    for path, _ in files:
+        try:
+            state |= torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # depends on where the file is damaged
+            reason = " ".join(str(error).split())[:100]
+            raise EditbenchError(f"{path}: not a PyTorch state dict ({type(error).__name__}: {reason})") from error
+    try:
+        return Network(trunk, state, "+".join(sha256 for _, sha256 in files))
+    except KeyError as error:
+        raise EditbenchError(f"{files[0][0]}: not the weights of {trunk}: it has no {error.args[0]!r}") from None
+
+
+class Network:
+    """A trunk with a head.
+
+    Args:
+        trunk: a key of `LAYOUTS`.
+        state: weights, named as in the layout; those of the head are `lin0.model.1.weight` and so on.
+        sha256: of the files with the weights.
+    """
+
+    def __init__(self, trunk: str, state: State, sha256: str) -> None:
+        self._stages = LAYOUTS[trunk].stages
+        self._state = {
+            f"{name}.{part}": _ready(state[f"{name}.{part}"])
+            for stage in self._stages
+            for step in stage
+            for name, part in parameters(step)
+        }
+        for step in (step for stage in self._stages for step in stage if isinstance(step, BlurredConvolution)):
+            both = weight_and_blur(state[f"{step.name}.weight"], state[f"{step.blur}.filt"])
+            self._state[f"{step.name}.weight and blur"] = _ready(both)
+        heads = [_ready(state[f"lin{index}.model.1.weight"]).reshape(-1) for index in range(len(self._stages))]
+        self._roots = [head.sqrt() for head in heads]
+        self.recipe = f"perceptual features 1 {trunk} {sha256} {neural.environment()}"
+
+    def distances(self, pairs: Sequence[tuple[Image, Image]]) -> list[Maps]:
+        """Compare images cell by cell.
+
+        Args:
+            pairs: two images `uint8 (H, W, 3)` of one size each. The features of the first are kept for next time.
+        """
+        found: list[Maps] = [()] * len(pairs)
+        for positions in neural.by_shape([first for first, _ in pairs]):
+            made = neural.forward([pairs[position] for position in positions], self._compare)
+            for position, maps in zip(positions, made, strict=True):
+                found[position] = maps
+        return found
+
+    def _compare(self, pairs: Sequence[tuple[Image, Image]]) -> list[Maps]:
+        import torch
+
+        known = features.features([first for first, _ in pairs], self.recipe, self._describe)
+        images = [second for _, second in pairs]
+        stages = []
+        for index, described in enumerate(self._described(images)):
+            rows = [torch.from_numpy(_writable(arrays[index])).to(described.device) for arrays in known]
+            difference = described.sub_(rows[0][None] if len(rows) == 1 else torch.stack(rows))
+            stages.append(difference.square_().sum(-1).cpu().numpy())
+        return [tuple(stage[position] for stage in stages) for position in range(len(pairs))]
+
+    def _describe(self, images: Sequence[Image]) -> list[features.Arrays]:
+        stages = [stage.cpu().numpy() for stage in self._described(images)]
+        return [tuple(stage[position] for stage in stages) for position in range(len(images))]
+
+    def _described(self, images: Sequence[Image]) -> Iterator[torch.Tensor]:
+        """Yield each stage as `float32 (n, h, w, channels)`: unit length across channels, times the head's roots.
+
+        So a squared difference, added up over channels, is the distance, and nothing else has to be kept.
+        """
+        import torch
+
+        x = _input(images)
+        for steps, roots in zip(self._stages, self._roots, strict=True):
+            for step in steps:
+                x = apply(step, x, self._state)
+            rows = x.permute(0, 2, 3, 1)
+            length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).add_(_EPSILON)
+            yield rows.mul(roots).div_(length)
+
+
+def _ready(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight on the device, channels innermost where it is a filter: convolutions run faster on that."""
+    import torch
+
+    layout = torch.channels_last if weight.dim() == 4 else torch.preserve_format
+    return weight.detach().to(neural.device(), torch.float32, memory_format=layout)
+
+
+def _input(images: Sequence[Image]) -> torch.Tensor:
+    """Return `float32 (n, 3, H, W)`, channels innermost, scaled as the trunks expect it."""
+    import torch
+
+    shift, scale = (torch.tensor(values, device=neural.device()) for values in (_SHIFT, _SCALE))
+    pixels = torch.from_numpy(np.stack(images)).to(neural.device(), torch.float32)
+    return pixels.mul_(2 / 255).sub_(1 + shift).div_(scale).permute(0, 3, 1, 2)
+
+
+def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return an array that PyTorch takes without a warning; one read from the cache on disk is read-only."""
+    return array if array.flags.writeable else array.copy()
+
+
+def full_size(maps: Maps, height: int, width: int) -> npt.NDArray[np.float32]:
+    """Return the distance at every pixel, `float32 (height, width)`: the stages interpolated bilinearly, added up."""
+    import torch
+    from torch.nn import functional
+
+    total = torch.zeros(height, width)
+    for stage in maps:
+        cells = torch.from_numpy(stage)[None, None]
+        total += functional.interpolate(cells, (height, width), mode="bilinear", align_corners=False)[0, 0]
+    return total.numpy()
+
+
+def whole(maps: Maps) -> float:
+    """Average every stage's distances over its own grid and add them up: LPIPS as published."""
+    return math.fsum(float(stage.mean(dtype=np.float64)) for stage in maps)
