@@ -19,7 +19,7 @@ from skimage import data
 from skimage.transform import resize
 
 from editbench import cli
-from editbench.metrics import features, load_metrics, score
+from editbench.metrics import features, load_metrics, lpips_weights, score
 from editbench.metrics.lpips_network import Network, full_size
 from editbench.metrics.lpips_trunks import LAYOUTS
 from editbench.regions import band_width
