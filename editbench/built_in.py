@@ -59,6 +59,12 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "far_change": Entry("editbench.metrics.context:FarChange", "mean absolute error far from the mask: drift"),
         "global_shift": Entry("editbench.metrics.shift:GlobalShift", "shift of the whole keep region, colour or place"),
         "target": Entry("editbench.metrics.target:Target", "another metric, measured against the ground truth"),
+        "clip_score": Entry("editbench.metrics.clip:ClipScore", "agreement with the target prompt: 100 max(cos, 0)"),
+        "clip_directional": Entry(
+            "editbench.metrics.clip:ClipDirectional", "whether the image changed in the direction the prompts differ"
+        ),
+        "clip_image": Entry("editbench.metrics.clip:ClipImage", "likeness to the source in the embedding of a CLIP"),
+        "conse_score": Entry("editbench.metrics.conse:ConseScore", "agreement with the target prompt without a CLIP"),
         "success": Entry("editbench.metrics.checks:Success", "1 if every check of the scenario passes"),
         "success_graded": Entry("editbench.metrics.checks:SuccessGraded", "how far the edit got, from the checks"),
         "composite": Entry("editbench.metrics.checks:Composite", "sqrt(success · locality): what boards are ranked by"),

@@ -1,4 +1,4 @@
-"""The one place where pixels enter or leave: decode, validate, align, encode."""
+"""The one place where pixels enter or leave: decode, validate, align, encode. Masks enter in `masks.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
-from editbench.regions import Mask
 from editbench.types import EditbenchError, Image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -26,7 +25,6 @@ _TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTA
 """What undoes EXIF orientation 2, 3, …, 8."""
 
 AlignPolicy = Literal["error", "resize"]
-MaskPolarity = Literal["white=edit", "black=edit", "transparent=edit"]
 
 
 class InvalidImage(EditbenchError):
@@ -97,16 +95,17 @@ def from_pil(image: PILImage.Image) -> Accepted:
     if 0 in image.size:
         raise InvalidImage(f"empty image of {size_text(image.height, image.width)} pixels")
     flags = set()
-    upright = _upright(image)
-    if upright is not image:
-        image = upright
+    turned = upright(image)
+    if turned is not image:
+        image = turned
         flags.add("exif-orientation")
     if image.info.get("icc_profile"):
         flags.add("icc-profile-ignored")
     if image.mode.startswith("I;16") or image.mode == "I":
         if "transparency" in image.info:
             raise InvalidImage("16-bit grey with a transparent level")
-        return Accepted(_grey16(np.asarray(image)), tuple(sorted(flags | {"16-bit"})))
+        grey = eight_bits(np.asarray(image))
+        return Accepted(np.repeat(grey[..., None], 3, axis=2), tuple(sorted(flags | {"16-bit"})))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         if np.asarray(rgba)[..., 3].min() < 255:
@@ -121,7 +120,7 @@ def from_pil(image: PILImage.Image) -> Accepted:
     return Accepted(np.array(image.convert("RGB")), tuple(sorted(flags)))
 
 
-def _upright(image: PILImage.Image) -> PILImage.Image:
+def upright(image: PILImage.Image) -> PILImage.Image:
     """Apply the EXIF orientation; the same object comes back where there is none, or none that can be read."""
     try:
         with warnings.catch_warnings():
@@ -132,11 +131,15 @@ def _upright(image: PILImage.Image) -> PILImage.Image:
     return image.transpose(PILImage.Transpose[_TURNS[orientation - 2]]) if orientation in range(2, 9) else image
 
 
-def _grey16(values: npt.NDArray[Any]) -> Image:
-    if values.min() < 0 or values.max() > 65535:
+def eight_bits(levels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Scale levels of 0..65535 to 0..255, each to the nearest.
+
+    Raises:
+        InvalidImage: for levels outside that range.
+    """
+    if levels.min() < 0 or levels.max() > 65535:
         raise InvalidImage("grey values outside 0..65535")
-    grey = ((values.astype(np.int64) * 2 + 257) // 514).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    return ((levels.astype(np.int64) * 2 + 257) // 514).astype(np.uint8)
 
 
 # ------------------------------------------------------------------------------------------ accept an output
@@ -204,7 +207,7 @@ def _from_array(array: npt.NDArray[Any]) -> Accepted:
     elif array.dtype == np.uint8:
         pixels = array
     elif array.dtype == np.uint16:
-        pixels, flags = ((array.astype(np.int64) * 2 + 257) // 514).astype(np.uint8), ("16-bit",)
+        pixels, flags = eight_bits(array), ("16-bit",)
     elif np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all():
             raise InvalidImage("non-finite pixels (NaN or infinity)")
@@ -250,59 +253,6 @@ def align(accepted: Accepted, height: int, width: int, policy: AlignPolicy) -> A
 def resize(image: Image, height: int, width: int) -> Image:
     """Resample with Pillow's Lanczos filter: one resizer, so that one size change gives one number."""
     return np.array(PILImage.fromarray(image).resize((width, height), PILImage.Resampling.LANCZOS))
-
-
-# ----------------------------------------------------------------------------------------------------- masks
-
-
-def decode_mask(data: bytes | Path, polarity: MaskPolarity = "white=edit", threshold: int | None = None) -> Mask:
-    """Decode a mask file to `bool (H, W)`, True = edit.
-
-    Args:
-        data: the bytes of a file, or its path.
-        polarity: which pixels mean "edit". `transparent=edit` reads the alpha channel: anything not opaque.
-        threshold: grey level (1..255) from which a pixel is white; None accepts only 0/255, 0/1 and 1-bit masks.
-
-    Raises:
-        InvalidImage: if values other than two occur and no threshold is given; the message has a histogram.
-    """
-    image = _upright(open_image(data))
-    if polarity == "transparent=edit":
-        if image.mode.startswith("I") or ("A" not in image.getbands() and "transparency" not in image.info):
-            raise InvalidImage(f"mask of mode {image.mode} has no alpha channel, which {polarity!r} would read")
-        levels = 255 - np.asarray(image.convert("RGBA"))[..., 3]
-        return levels > 0 if threshold is None else levels >= threshold
-    white = _two_levels(_grey_levels(image), threshold)
-    return white if polarity == "white=edit" else ~white
-
-
-def _grey_levels(image: PILImage.Image) -> npt.NDArray[Any]:
-    if image.mode == "1":
-        return np.asarray(image.convert("L"))
-    if image.mode.startswith("I"):
-        return np.asarray(image)
-    if image.mode not in ("L", "P", "RGB", "RGBA", "LA"):
-        raise InvalidImage(f"mask mode {image.mode!r}, expected 1, L, P, RGB or RGBA")
-    rgba = np.asarray(image.convert("RGBA"))
-    if (rgba[..., 3] != 255).any():
-        raise InvalidImage("mask with transparent pixels: say mask_polarity 'transparent=edit' if alpha is the mask")
-    if (rgba[..., 0] != rgba[..., 1]).any() or (rgba[..., 0] != rgba[..., 2]).any():
-        raise InvalidImage("coloured mask, expected black and white")
-    return rgba[..., 0]
-
-
-def _two_levels(levels: npt.NDArray[Any], threshold: int | None) -> Mask:
-    if threshold is not None:
-        return np.asarray(levels >= threshold)
-    values, counts = np.unique(levels, return_counts=True)
-    if set(values.tolist()) <= {0, 255} or set(values.tolist()) <= {0, 1}:
-        return np.asarray(levels > 0)
-    shares = counts / levels.size
-    common = sorted(zip(shares, values, strict=True), reverse=True)[:4]
-    histogram = ", ".join(f"{value} ({share:.1%})" for share, value in common)
-    rest = len(values) - len(common)
-    more = f" and {rest} more levels" if rest > 0 else ""
-    raise InvalidImage(f"mask has grey levels {histogram}{more}, expected 0/255 or 0/1; or give mask_threshold (128)")
 
 
 # ------------------------------------------------------------------------------------------- hash and encode

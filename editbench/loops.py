@@ -104,8 +104,11 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         done = failed = 0
         for batch in _batches(plan, index, count):
             images: dict[Key, Image] = {}
+            for task in batch:
+                _check_same_pixels(plan, task, cells.get(_key(task)))
             if edit:
                 finished = _edit_batch(plan, executor, [task for task in batch if _needs_edit(plan, cells, task)])
+                finished = [(event, image) for event, image in finished if _is_news(event, cells)]
                 store.append([event for event, _ in finished])
                 for event, image in finished:
                     key = event["scenario_id"], event["repeat"]
@@ -144,7 +147,8 @@ def _key(task: Task) -> Key:
 def _batches(plan: Plan, index: int, count: int) -> Iterator[list[Task]]:
     repeats = plan.config.repeats
     mine = range(index - 1, plan.total, count)
-    size = plan.config.batch_size or int(getattr(leaf_of(plan.editor), "batch_size", 1))
+    asked = 1 if plan.editor is None else int(getattr(leaf_of(plan.editor), "batch_size", 1))
+    size = plan.config.batch_size or asked
     for start in range(0, len(mine), size):
         batch = []
         for position in mine[start : start + size]:
@@ -160,13 +164,24 @@ def _needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
     cell = cells.get(_key(task))
     if cell is None or cell.edit["edit_status"] == "not_run":
         return True
+    if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
+        return True  # a finished image may have been replaced since it was looked up
     if cell.edit["edit_status"] == "ok":
         return not plan.store.edit_path(cell.edit["edit_sha256"]).exists()
     return bool(cell.edit["attempts"] <= plan.config.retry_on_error)
 
 
+def _is_news(event: Mapping[str, Any], cells: Mapping[Key, Cell]) -> bool:
+    """Whether an edit is another one than the journal has: equal ones keep their values."""
+    cell = cells.get((event["scenario_id"], event["repeat"]))
+    told = ("edit_status", "edit_sha256", "pixels_sha256", "reason", "flags", "attempts")
+    return cell is None or any(cell.edit[name] != event[name] for name in told)
+
+
 def _executor(plan: Plan) -> Executor | None:
     """Return what runs the editor; None for answers, which are looked up."""
+    if plan.editor is None:
+        return None
     leaf = leaf_of(plan.editor)
     if isinstance(leaf, Answers):
         return None
@@ -197,6 +212,7 @@ def _edit_batch(
 
 
 def _attempts(plan: Plan, executor: Executor | None, tasks: Sequence[Task]) -> list[Attempt]:
+    assert plan.editor is not None
     leaf = leaf_of(plan.editor)
     if executor is None:
         assert isinstance(leaf, Answers)
@@ -222,6 +238,7 @@ def _align(plan: Plan, task: Task, attempt: Attempt) -> Attempt:
         image, flags = align(Accepted(attempt.image, attempt.flags), height, width, plan.config.align)
     except InvalidImage as error:
         return replace(attempt, status="output_invalid", image=None, flags=(), reason=str(error))
+    assert plan.editor is not None
     return replace(attempt, image=_compose(plan.editor, task, image), flags=flags)
 
 
@@ -265,12 +282,11 @@ def _score_batch(
         cell = cells.get(_key(task))
         if cell is None:
             continue
-        missing = tuple(spec for spec, signature in plan.signatures.items() if not cell.has(spec, signature))
+        missing = tuple(spec for spec in plan.signatures if _needs_score(plan, cell, spec))
         if not missing:
             continue
         status = cell.edit["edit_status"]
         if status == "ok":
-            _check_same_pixels(plan, task, cell)
             image = images.get(_key(task))
             image = plan.store.read_edit(cell.edit["edit_sha256"]) if image is None else image
             waiting.setdefault(missing, []).append((task, Sample(task.scenario, image)))
@@ -286,8 +302,21 @@ def _score_batch(
     return events
 
 
-def _check_same_pixels(plan: Plan, task: Task, cell: Cell) -> None:
-    if cell.edit["pixels_sha256"] != task.scenario.pixels_sha256:
+def _needs_score(plan: Plan, cell: Cell, spec: str) -> bool:
+    if not cell.has(spec, plan.signatures[spec]):
+        return True
+    failed = cell.edit["edit_status"] == "ok" and "error" in cell.values[spec][1]
+    return failed and plan.config.retry_on_error > 0
+
+
+def _check_same_pixels(plan: Plan, task: Task, cell: Cell | None) -> None:
+    if cell is None or cell.edit["edit_status"] == "input_invalid":
+        return
+    try:
+        pixels = task.scenario.pixels_sha256
+    except Exception:  # a suite may be anybody's code
+        pixels = None
+    if cell.edit["pixels_sha256"] != pixels:
         raise EditbenchError(
             f"scenario {task.scenario.id!r} of {plan.suite.name} has other pixels than when {plan.store.path} was "
             "edited: restore the suite, or start a new run"

@@ -44,7 +44,13 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
         _gather(header, merged, store, store.cells())
     target = RunStore(output_dir)
     details = stores[0].read_run()
-    target.begin(header, {"config": details["config"], "merged_from": [str(path) for path in runs]})
+    target.begin(
+        header,
+        {
+            "config": {**details["config"], "shard": "1/1", "output_dir": None},
+            "merged_from": [str(path) for path in runs],
+        },
+    )
     target.open_journal("merged")
     try:
         there: Found = {key: (cell, target) for key, cell in target.cells().items()}

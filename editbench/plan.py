@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,9 @@ class RunConfig:
     timeout: float | None = None
     """Seconds for one sample; the editor then runs in a process that can be killed."""
     retry_on_error: int = 0
-    """How often to try a failed edit again, with the same seed."""
+    """How often to try a failed edit, or a metric's value, again, with the same seed."""
+    fail_on_error: float | None = None
+    """Share (below 1) or count of failed edits above which the exit code is 3."""
     shard: str = "1/1"
     """i/n: only every n-th task, starting with the i-th."""
     output_dir: str | None = None
@@ -77,6 +81,8 @@ class RunConfig:
                 raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
         if isinstance(data.get("metrics"), list):
             data = {**data, "metrics": ",".join(map(str, data["metrics"]))}
+        if isinstance(data.get("sample_id"), str):
+            data = {**data, "sample_id": [data["sample_id"]]}
         try:
             return TypeAdapter(cls).validate_python(dict(data))
         except ValidationError as error:
@@ -94,13 +100,14 @@ class Plan:
 
     config: RunConfig
     suite: Suite
-    editor: AnyEditor
+    editor: AnyEditor | None
+    """None where edits are only scored."""
     metrics: Mapping[str, Metric]
     header: Header
     store: RunStore
     warnings: tuple[str, ...]
 
-    @property
+    @cached_property
     def signatures(self) -> dict[str, str]:
         """The signature of every metric."""
         return {spec: self.header.signature(spec) for spec in self.metrics}
@@ -126,11 +133,13 @@ def make_plan(
     Raises:
         EditbenchError: for anything that is wrong, before the first edit.
     """
+    here = Path.cwd()  # foreign code may change directory
+    path = here / config.output_dir if config.output_dir else None
+    _check_numbers(config)
+    code = code_sha256(config.editor) if editor is None else None
     chosen = load_editor(config.editor if editor is None else editor)
-    spec = config.editor if editor is None else spec_of(chosen)
     suite = chosen_suite(config)
     loaded = load_metrics(config.metrics if metrics is None else metrics)
-    _check_numbers(config)
     canonical = spec_of(chosen)
     label = config.label or (canonical if LABEL.fullmatch(canonical) else slug(canonical))
     if not LABEL.fullmatch(label):
@@ -147,20 +156,40 @@ def make_plan(
             mask_access=chosen.mask_access,
             control=bool(getattr(chosen, "control", False)),
             trained_on=tuple(getattr(chosen, "trained_on", ())),
-            code_sha256=code_sha256(spec),
+            code_sha256=code,
         ),
         seed=config.seed,
         repeats=config.repeats,
         align=config.align,
-        metrics={name: describe(metric) for name, metric in loaded.items()},
+        metrics={},
     )
-    path = Path(config.output_dir) if config.output_dir else Path("runs") / slug(suite.name) / slug(label)
-    return Plan(config, suite, chosen, loaded, header, RunStore(path), tuple(warnings))
+    store = RunStore(path or here / "runs" / slug(suite.name) / slug(label))
+    store.refuse_another(header)
+    loaded = {**loaded, **_recorded_metrics(store, loaded)}
+    header = replace(header, metrics={name: describe(metric) for name, metric in loaded.items()})
+    config = replace(config, metrics=",".join(loaded))
+    return Plan(config, suite, chosen, loaded, header, store, tuple(warnings))
+
+
+def _recorded_metrics(store: RunStore, given: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics of a run on disk that were not asked for again: what is measured stays measured."""
+    if not store.exists():
+        return {}
+    missing = [spec for spec in store.read_header().metrics if spec not in given]
+    try:
+        return load_metrics(missing)
+    except EditbenchError as error:
+        raise EditbenchError(
+            f"{store.path} has values of a metric that cannot be loaded now ({error}): give another --output-dir"
+        ) from None
 
 
 def chosen_suite(config: RunConfig) -> Suite:
     """Return the suite of a configuration, or the selection of it that is asked for."""
     suite = load_suite(config.suite)
+    given = [name for name in ("sample_id", "each", "limit") if getattr(config, name) not in (None, ())]
+    if len(given) > 1:
+        raise EditbenchError(f"{' and '.join(given)} select scenarios in different ways: give one of them")
     if config.sample_id:
         return select_ids(suite, config.sample_id)
     if config.each is not None:
@@ -174,8 +203,10 @@ def _check_numbers(config: RunConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < minimum:
             raise EditbenchError(f"{name}: {value}, expected at least {minimum}")
-    if config.timeout is not None and config.timeout <= 0:
+    if config.timeout is not None and not 0 < config.timeout < math.inf:
         raise EditbenchError(f"timeout: {config.timeout}, expected seconds above 0")
+    if config.fail_on_error is not None and not 0 <= config.fail_on_error < math.inf:
+        raise EditbenchError(f"fail_on_error: {config.fail_on_error}, expected a share below 1 or a count")
     parse_shard(config.shard)
 
 
@@ -218,6 +249,8 @@ def read_config(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise EditbenchError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise EditbenchError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except yaml.YAMLError as error:
         raise EditbenchError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
     if isinstance(data, dict) and isinstance(data.get("config"), dict):
@@ -228,13 +261,22 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def plan_of_run(path: Path, more_metrics: str | None = None) -> Plan:
-    """Return the plan of a run on disk, with metrics added to its own.
+    """Return the plan to score a run on disk, all its shards, with metrics added to its own.
+
+    The editor is not needed: what it made is there.
 
     Raises:
-        EditbenchError: if there is no run, or it cannot be planned again.
+        EditbenchError: if there is no run, or its suite is not what it was.
     """
     store = RunStore(path)
     header = store.read_header()
-    config = RunConfig.from_mapping({**read_config(path / "run.json"), "output_dir": str(path)})
-    metrics = [*header.metrics, *(m for m in load_metrics(more_metrics or []) if m not in header.metrics)]
-    return make_plan(config, metrics=metrics)
+    config = RunConfig.from_mapping({**read_config(path / "run.json"), "output_dir": str(path), "shard": "1/1"})
+    suite = chosen_suite(config)
+    if suite.identity != header.suite.identity:
+        raise EditbenchError(
+            f"{suite.name} is not what it was when {path} was made (identity {suite.identity[:12]}, then "
+            f"{header.suite.identity[:12]}): restore the suite, or start a new run"
+        )
+    metrics = load_metrics([*header.metrics, *(m for m in load_metrics(more_metrics or []) if m not in header.metrics)])
+    header = replace(header, metrics={name: describe(metric) for name, metric in metrics.items()})
+    return Plan(config, suite, None, metrics, header, store, ())

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import heapq
 import os
-import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from filelock import FileLock, Timeout
 
+from editbench import journal
 from editbench.images import InvalidImage, decode, encode_png, pixels_sha256
 from editbench.records import (
     Header,
@@ -28,9 +27,6 @@ from editbench.records import (
     value_from_json,
 )
 from editbench.types import EditbenchError, Image, Record
-
-OPENING = re.compile(rb'"event":\{"session":(\d+),"type":"open"\}\}\n')
-"""How a journal's line ends with which a session of writing begins; sessions are numbered over all shards."""
 
 
 class StorageError(EditbenchError):
@@ -61,10 +57,6 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-
-
-def _checksum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 Key: TypeAlias = tuple[str, int]
@@ -106,8 +98,8 @@ class RunStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.records_path = path / "records.jsonl"
+        self.path = path.absolute()  # an editor may change directory
+        self.records_path = self.path / "records.jsonl"
         self._journal: Any = None
         self._opening: list[dict[str, Any]] = []
         self._lock: FileLock | None = None
@@ -133,19 +125,25 @@ class RunStore:
 
     def read_header(self) -> Header:
         """Return the header of the run. Raises as `read_run` does."""
+        data = self.read_run()
         try:
-            return Header.from_json(self.read_run().get("header"))
+            return Header.from_json(data.get("header"))
         except InvalidRecords as error:
             raise InvalidRecords(f"{self.path / 'run.json'}: {error}") from error
 
-    def begin(self, header: Header, details: Mapping[str, Any]) -> None:
-        """Write run.json, or check that the run in this directory is the same one.
+    def exists(self) -> bool:
+        """Whether there is a run in this directory."""
+        return (self.path / "run.json").exists()
+
+    def refuse_another(self, header: Header) -> None:
+        """Check that the directory is free, or that the run in it is the same one.
 
         Raises:
             EditbenchError: if suite, editor, seed, repeats or alignment differ from the run already here.
-            StorageError: if the directory cannot be written.
         """
-        if (self.path / "run.json").exists():
+        if not self.exists() and any((self.path / "journal").glob("*.jsonl")):
+            raise EditbenchError(f"{self.path} has the journal of a run but no run.json: restore it, or remove both")
+        if self.exists():
             changed = differences(_fixed(self.read_header()), _fixed(header))
             if changed:
                 lines = "\n  ".join(changed)
@@ -153,6 +151,15 @@ class RunStore:
                     f"{self.path} holds another run:\n  {lines}\n"
                     "Give another --output-dir or --label, or remove the directory."
                 )
+
+    def begin(self, header: Header, details: Mapping[str, Any]) -> None:
+        """Write run.json, after `refuse_another`.
+
+        Raises:
+            EditbenchError: if another run is here.
+            StorageError: if the directory cannot be written.
+        """
+        self.refuse_another(header)
         run = dumps({"schema": header.schema, "header": header.to_json(), **details})
         write_whole(self.path / "run.json", [run.encode() + b"\n"])
 
@@ -178,9 +185,8 @@ class RunStore:
                 raise EditbenchError(f"{self.path} is being written by {who}") from None
             owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
             self._journal = path.open("ab")
-            self._journal.truncate(_intact_length(path.read_bytes()))
-            sessions = [int(n) for other in folder.glob("*.jsonl") for n in OPENING.findall(other.read_bytes())]
-            self._opening = [{"type": "open", "session": max(sessions, default=0) + 1}]
+            self._journal.truncate(journal.intact_length(path.read_bytes()))
+            self._opening = [journal.opening(folder)]
         except OSError as error:
             self.close()
             raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
@@ -191,10 +197,9 @@ class RunStore:
         Raises:
             StorageError: if they could not be written; what was written before stays.
         """
-        texts = [dumps(event) for event in (*self._opening, *events)]
-        if len(texts) == len(self._opening):
+        lines = [journal.line(event) for event in (*self._opening, *events)]
+        if len(lines) == len(self._opening):
             return
-        lines = [f'{{"sum":"{_checksum(text)}","event":{text}}}\n'.encode() for text in texts]
         try:
             self._journal.write(b"".join(lines))
             self._journal.flush()
@@ -213,22 +218,17 @@ class RunStore:
             self._lock.release()
             self._lock = None
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the events of every shard's journal, session by session in the order in which they began.
+    # -------------------------------------------------------------------------------------------------- records
+
+    def cells(self) -> dict[Key, Cell]:
+        """Return what the journals know of each (scenario, repeat); later events replace earlier ones.
 
         Raises:
             InvalidRecords: for a damaged line that is not the torn end of a journal.
         """
-        journals = map(_journal_events, sorted((self.path / "journal").glob("*.jsonl")))
-        return (event for _, event in heapq.merge(*journals, key=lambda pair: pair[0]))
-
-    # -------------------------------------------------------------------------------------------------- records
-
-    def cells(self) -> dict[Key, Cell]:
-        """Return what the journals know of each (scenario, repeat); later events replace earlier ones."""
         cells: dict[Key, Cell] = {}
         signatures: dict[str, str] = {}
-        for event in self.events():
+        for event in journal.events(self.path / "journal"):
             if event["type"] == "start":
                 signatures = event["signatures"]
                 continue
@@ -287,34 +287,3 @@ class RunStore:
 
 def _fixed(header: Header) -> dict[str, Any]:
     return {key: value for key, value in header.to_json().items() if key not in ("metrics", "schema")}
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        data = loads(line)
-        event: dict[str, Any] = data["event"]
-        return event if data["sum"] == _checksum(dumps(event)) else None
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _journal_events(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    data = path.read_bytes()  # once: another process may be appending
-    session = 0
-    for number, line in enumerate(data[: _intact_length(data)].splitlines(), start=1):
-        event = _event(line)
-        if event is None:
-            raise InvalidRecords(f"{path}:{number}: damaged journal line (its checksum does not match)")
-        if event["type"] == "open":
-            session = event["session"]
-        else:
-            yield session, event
-
-
-def _intact_length(data: bytes) -> int:
-    """Return how many bytes of a journal to keep: all but a last line that was torn by a crash."""
-    end = data.rfind(b"\n") + 1
-    last = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
-    if end and _event(data[last : end - 1]) is None:
-        return last
-    return end

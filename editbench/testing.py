@@ -16,7 +16,7 @@ from editbench.images import pixels_sha256
 from editbench.metrics import load_metrics, score
 from editbench.registry import create
 from editbench.specs import parse
-from editbench.suites.folder import FolderSuite, manifest_problems
+from editbench.suites.folder import FolderSuite, manifest_problems, name_of
 from editbench.types import (
     Answers,
     Composite,
@@ -99,27 +99,28 @@ def _suite_findings(suite: Suite) -> Iterator[Finding]:
     folded: dict[str, str] = {}
     shares = []
     for index, scenario in enumerate(suite):
+        name = name_of(suite, index, scenario.id)
         other = folded.setdefault(scenario.id.casefold(), scenario.id)
         if other is not scenario.id:
-            yield Finding(True, f"ids {other!r} and {scenario.id!r} are the same up to case")
+            yield Finding(True, f"{name}: id {other!r} is the same up to case")
         try:
             share = float(scenario.mask.mean())
             oddities = suite.oddities(index) if isinstance(suite, FolderSuite) else []
         except Exception as error:  # a suite may be anybody's code
-            yield Finding(True, f"{scenario.id}: {error}")
+            yield Finding(True, f"{name}: {error}")
             continue
         shares.append(share)
         for text in oddities:
-            yield Finding(False, f"{scenario.id}: {text}")
+            yield Finding(False, f"{name}: {text}")
         if share == 0:
-            yield Finding(False, f"{scenario.id}: empty mask, counted as a no-op")
+            yield Finding(False, f"{name}: empty mask, counted as a no-op")
         elif share > 0.9:
             what = "covers everything" if share == 1 else f"covers {share:.0%}: is its polarity right?"
-            yield Finding(False, f"{scenario.id}: the mask {what}")
+            yield Finding(False, f"{name}: the mask {what}")
         if not scenario.instruction.strip():
-            yield Finding(False, f"{scenario.id}: empty instruction")
+            yield Finding(False, f"{name}: empty instruction")
         if min(scenario.source.shape[:2]) < 16:
-            yield Finding(False, f"{scenario.id}: a side below 16 pixels")
+            yield Finding(False, f"{name}: a side below 16 pixels")
     if shares:
         low, middle, high = np.quantile(shares, [0, 0.5, 1])
         text = f"{len(shares)} of {len(suite)} scenarios read; mask area {low:.1%} to {high:.1%}, median {middle:.1%}"

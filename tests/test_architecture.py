@@ -15,16 +15,17 @@ LAYERS = (
     ("regions",),
     ("types",),
     ("specs", "colours", "images", "records", "built_in"),
-    ("registry",),
+    ("registry", "masks"),
     # L1
-    ("suites", "editors", "metrics", "store", "stats", "provenance", "wire"),
+    ("suites", "editors", "metrics", "journal", "stats", "provenance", "wire"),
+    ("store",),
     # L2
     ("execute",),
     # L3
     ("plan", "worker"),
     ("loops",),
     # L4
-    ("merge", "board"),
+    ("merge", "board", "shapes_tiny"),
     ("audit",),
     ("report",),
     # L5

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image as PILImage
 
 import editbench as eb
+from editbench.journal import events
 from editbench.images import InvalidImage
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
@@ -138,7 +139,7 @@ def test_retries_use_the_same_seed_and_are_counted(tmp_path):
     result = run(tmp_path, editor, label="flaky", retry_on_error=1)
     assert statuses(result) == {"ok"}
     assert len(editor.seeds) == 8 and len(set(editor.seeds)) == 4
-    attempts = [event["attempts"] for event in RunStore(result.path).events() if event["type"] == "edit"]
+    attempts = [event["attempts"] for event in events(result.path / "journal") if event["type"] == "edit"]
     assert attempts == [2] * 4
 
 
@@ -359,13 +360,13 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, point, count):
         [sys.executable, "-c", textwrap.dedent(CHILD), point, str(count), *command], capture_output=True, check=False
     )
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
-    done = sum(1 for event in RunStore(killed).events() if event["type"] == "edit") if killed.exists() else 0
+    done = sum(1 for event in events(killed / "journal") if event["type"] == "edit") if killed.exists() else 0
     assert done < 4
     resumed = subprocess.run([sys.executable, "-m", "editbench", *command], capture_output=True, check=False)
     assert resumed.returncode == 0, resumed.stderr.decode()
     assert (killed / "records.jsonl").read_bytes().splitlines() == lines(whole)
-    events = [event for event in RunStore(killed).events() if event["type"] == "edit"]
-    assert len(events) <= 5, "no more than the batch in flight is redone"
+    edits = [event for event in events(killed / "journal") if event["type"] == "edit"]
+    assert len(edits) <= 5, "no more than the batch in flight is redone"
 
 
 def test_a_journal_torn_in_the_middle_of_a_line_loses_that_line_only(tmp_path):
@@ -402,7 +403,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_exits_130(tmp_path, number):
     out, error = child.communicate(timeout=60)
     assert child.returncode == 130, error
     assert "issue the same command again" in out
-    assert any(event["type"] == "edit" for event in RunStore(tmp_path / "run").events())
+    assert any(event["type"] == "edit" for event in events(tmp_path / "run" / "journal"))
 
 
 def test_a_worker_leaves_no_process_behind(tmp_path):

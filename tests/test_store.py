@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import editbench as eb
+import editbench.journal
 from editbench.images import InvalidImage, pixels_sha256
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
@@ -68,7 +69,7 @@ def leftovers(folder):
 def test_events_come_back_as_they_were_written(tmp_path):
     events = [START, edit("a", reason="line\nend\r\u2028\x85"), score("a", 0.1), edit("é")]
     journal(tmp_path, events[:1], [], events[1:])
-    assert list(RunStore(tmp_path).events()) == events
+    assert list(editbench.journal.events(tmp_path / "journal")) == events
 
 
 def test_a_torn_end_is_cut_off_wherever_it_was_torn(tmp_path):
@@ -77,11 +78,11 @@ def test_a_torn_end_is_cut_off_wherever_it_was_torn(tmp_path):
     before = whole.rindex(b"\n", 0, -1) + 1
     for size in range(before, len(whole)):
         path.write_bytes(whole[:size])
-        assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+        assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a")]
         journal(tmp_path)  # opening it to write makes the file whole again
         assert path.read_bytes() == whole[:before]
     journal(tmp_path, [edit("c")])
-    assert [event.get("scenario_id") for event in RunStore(tmp_path).events()] == [None, "a", "c"]
+    assert [event.get("scenario_id") for event in editbench.journal.events(tmp_path / "journal")] == [None, "a", "c"]
 
 
 def test_a_torn_line_that_the_file_system_filled_with_zeros_is_cut_off(tmp_path):
@@ -90,7 +91,7 @@ def test_a_torn_line_that_the_file_system_filled_with_zeros_is_cut_off(tmp_path)
     before = whole.rindex(b"\n", 0, -1) + 1
     for tail in (b"\0" * 100, b"\0" * 100 + b"\n", whole[before:-40] + b"\0" * 39 + b"\n"):
         path.write_bytes(whole[:before] + tail)
-        assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+        assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a")]
 
 
 def test_any_flipped_bit_before_the_last_line_is_found_with_file_and_line(tmp_path):
@@ -102,7 +103,7 @@ def test_any_flipped_bit_before_the_last_line_is_found_with_file_and_line(tmp_pa
         for bit in (0x01, 0x20):
             path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
             with pytest.raises(InvalidRecords, match=r"1-of-1\.jsonl:3: damaged journal line"):
-                list(RunStore(tmp_path).events())
+                list(editbench.journal.events(tmp_path / "journal"))
 
 
 def test_a_damaged_journal_stops_a_resume_instead_of_losing_work_silently(tmp_path):
@@ -147,8 +148,8 @@ def test_a_journal_that_grows_while_it_is_read_is_not_called_damaged(tmp_path, m
         return data
 
     monkeypatch.setattr(Path, "read_bytes", read_while_another_process_writes)
-    assert list(RunStore(tmp_path).events()) == [START, edit("a")]
-    assert list(RunStore(tmp_path).events()) == [START, edit("a"), edit("b")]
+    assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a")]
+    assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a"), edit("b")]
 
 
 # ------------------------------------------------------------------------------------------------------- cells
@@ -244,7 +245,7 @@ def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path):
     second.append([edit("a")])
     for store in (second, other):
         store.close()
-    assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+    assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a")]
 
 
 def test_a_writer_in_another_process_is_refused_and_a_dead_one_is_not_in_the_way(tmp_path):
@@ -261,7 +262,7 @@ def test_a_writer_in_another_process_is_refused_and_a_dead_one_is_not_in_the_way
             journal(tmp_path, [START])
         child.kill()
     journal(tmp_path, [START])
-    assert list(RunStore(tmp_path).events()) == [START]
+    assert list(editbench.journal.events(tmp_path / "journal")) == [START]
 
 
 # ---------------------------------------------------------------------------------------------- write failures
@@ -339,7 +340,7 @@ def test_a_journal_that_cannot_be_synced_is_an_error_and_keeps_what_it_had(tmp_p
     ):
         patch.setattr(os, "fsync", full)
         journal(tmp_path, [edit("b")])
-    assert list(RunStore(tmp_path).events())[:2] == [START, edit("a")]
+    assert list(editbench.journal.events(tmp_path / "journal"))[:2] == [START, edit("a")]
 
 
 def test_a_journal_that_hits_the_end_of_the_disk_keeps_what_it_had_and_goes_on_later(tmp_path):
@@ -351,9 +352,9 @@ def test_a_journal_that_hits_the_end_of_the_disk_keeps_what_it_had_and_goes_on_l
             journal(tmp_path, [edit("b"), edit("c")])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert list(RunStore(tmp_path).events()) == [START, edit("a")]
+    assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a")]
     journal(tmp_path, [edit("d")])
-    assert list(RunStore(tmp_path).events()) == [START, edit("a"), edit("d")]
+    assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a"), edit("d")]
 
 
 def test_a_journal_that_cannot_be_opened_is_not_kept_locked(tmp_path, monkeypatch):
@@ -362,7 +363,7 @@ def test_a_journal_that_cannot_be_opened_is_not_kept_locked(tmp_path, monkeypatc
         patch.setattr(Path, "write_text", full)
         store.open_journal("1-of-1")
     journal(tmp_path, [START])
-    assert list(store.events()) == [START]
+    assert list(editbench.journal.events(tmp_path / "journal")) == [START]
 
 
 # ------------------------------------------------------------------------------------------------------- edits

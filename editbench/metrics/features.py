@@ -1,4 +1,4 @@
-"""Intermediate results that depend on an image's pixels alone, kept because they cost more than finding them again.
+"""Intermediate results that depend on an image or a text alone, kept because they cost more than finding them again.
 
 Features of a source serve every metric, region and editor that is scored in a process. Memory is bounded; with
 `EDITBENCH_CACHE` set to a folder they are kept on disk as well, for the next process.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from editbench.images import pixels_sha256
 from editbench.types import Image
 
 Arrays: TypeAlias = tuple[npt.NDArray[Any], ...]
+Item = TypeVar("Item", Image, str)
 
 MEMORY = 512 << 20
 """Bytes of features that a process keeps; the least recently used go first."""
@@ -40,13 +42,19 @@ class _Memory:
             self._kept.move_to_end(key)
         return self._kept.get(key)
 
-    def put(self, key: str, arrays: Arrays) -> None:
+    def put(self, key: str, arrays: Arrays) -> Arrays:
+        """Keep features, unless they alone are too large; return them as arrays with memory of their own."""
         self._bytes -= _size(self._kept.pop(key, ()))
+        if _size(arrays) > MEMORY:
+            return arrays  # and let the others stay
+        # A view would keep all of its array alive (the features of a whole batch), whatever is counted here.
+        arrays = tuple(array if array.base is None else array.copy() for array in arrays)
         self._kept[key] = arrays
         self._bytes += _size(arrays)
         while self._bytes > MEMORY:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= _size(dropped)
+        return arrays
 
 
 def _size(arrays: Arrays) -> int:
@@ -56,37 +64,39 @@ def _size(arrays: Arrays) -> int:
 _memory = _Memory()
 
 
-def key_of(image: Image, recipe: str) -> str:
-    """Return the name of features: a hash of the pixels, their shape and everything else they depend on.
+def key_of(item: Image | str, recipe: str) -> str:
+    """Return the name of features: a hash of the pixels and their shape, or of a text, and all else they depend on.
 
     Args:
-        image: `uint8 (H, W, 3)`.
+        item: `uint8 (H, W, 3)`, or a text.
         recipe: what was computed, and with what: kind and version, hashes of weights, device, library versions.
     """
-    return hashlib.sha256(f"{pixels_sha256(image)} {recipe}".encode()).hexdigest()
+    content = _text_sha256(item) if isinstance(item, str) else pixels_sha256(item)
+    return hashlib.sha256(f"{content} {recipe}".encode()).hexdigest()
 
 
-def features(
-    images: Sequence[Image], recipe: str, compute: Callable[[Sequence[Image]], Sequence[Arrays]]
-) -> list[Arrays]:
-    """Return the features of each image, computing those that are not known yet.
+def _text_sha256(text: str) -> str:
+    return hashlib.sha256(b"text " + text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def features(items: Sequence[Item], recipe: str, compute: Callable[[Sequence[Item]], Sequence[Arrays]]) -> list[Arrays]:
+    """Return the features of each image or text, computing those that are not known yet.
 
     Args:
-        images: `uint8 (H, W, 3)`, of any sizes.
+        items: `uint8 (H, W, 3)`, of any sizes, or texts.
         recipe: see `key_of`; two computations with different results must not share one.
-        compute: returns the features of each image that it is given, independent of the others.
+        compute: returns the features of each item that it is given, independent of the others.
 
     Returns:
-        One tuple of arrays an image. They are shared: do not write to them.
+        One tuple of arrays an item. They are shared: do not write to them.
     """
-    keys = [key_of(image, recipe) for image in images]
+    keys = [key_of(item, recipe) for item in items]
     found = {key: known for key in keys if (known := _recall(key)) is not None}
-    missing = {key: image for key, image in zip(keys, images, strict=True) if key not in found}
+    missing = {key: item for key, item in zip(keys, items, strict=True) if key not in found}
     if missing:
         made = compute(list(missing.values()))
         for key, arrays in zip(missing, made, strict=True):
-            found[key] = arrays
-            _memory.put(key, arrays)
+            found[key] = _memory.put(key, arrays)
             _write(key, arrays)
     return [found[key] for key in keys]
 
@@ -102,7 +112,7 @@ def _recall(key: str) -> Arrays | None:
     if arrays is None:
         arrays = _read(key)
         if arrays is not None:
-            _memory.put(key, arrays)
+            arrays = _memory.put(key, arrays)
     return arrays
 
 
@@ -116,17 +126,17 @@ def _path(key: str) -> Path | None:
 
 def _read(key: str) -> Arrays | None:
     path = _path(key)
-    if path is None or not path.is_file():
+    if path is None:
         return None
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    with contextlib.suppress(OSError, SafetensorError):
+    with contextlib.suppress(OSError, SafetensorError):  # not there, or not to be read
         data = path.read_bytes()
         body, digest = data[:-32], data[-32:]
         if hashlib.sha256(key.encode() + body).digest() == digest:
             arrays = load(body)
-            return tuple(arrays[name] for name in sorted(arrays))
+            return tuple(arrays[name] for name in sorted(arrays, key=int))
     return None  # damaged: computed and written again
 
 
@@ -134,11 +144,15 @@ def _write(key: str, arrays: Arrays) -> None:
     path = _path(key)
     if path is None:
         return
+    from safetensors import SafetensorError
     from safetensors.numpy import save
 
-    body = save({f"{index:03}": np.ascontiguousarray(array) for index, array in enumerate(arrays)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not results
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with contextlib.suppress(OSError, SafetensorError):  # a cache that cannot be written costs time, not results
+        body = save({str(index): np.array(array, order="C") for index, array in enumerate(arrays)})
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(body + hashlib.sha256(key.encode() + body).digest())
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(body + hashlib.sha256(key.encode() + body).digest())
+            temporary.replace(path)
+        finally:  # a full disk gets back what was written in vain
+            temporary.unlink(missing_ok=True)

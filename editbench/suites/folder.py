@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
-from editbench.images import Accepted, InvalidImage, MaskPolarity, decode, decode_mask, size_text
+from editbench.images import Accepted, InvalidImage, decode, size_text
+from editbench.masks import AcceptedMask, MaskPolarity, decode_mask
 from editbench.records import loads
 from editbench.regions import Mask
 from editbench.registry import bare
 from editbench.specs import did_you_mean
-from editbench.types import Content, EditbenchError, Scenario
+from editbench.types import Content, EditbenchError, Image, Scenario, Suite
 
 MANIFEST = "scenarios.jsonl"
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -26,6 +27,9 @@ POLARITIES: tuple[MaskPolarity, ...] = get_args(MaskPolarity)
 _TEXTS = ("id", "source", "mask", "instruction", "source_prompt", "target_prompt", "target", "category", "cluster")
 _FIELDS = (*_TEXTS, "mask_polarity", "mask_threshold", "meta")
 _REQUIRED = ("id", "source", "instruction")
+TURNED = " after its EXIF orientation is applied"
+
+Read = TypeVar("Read", Accepted, AcceptedMask)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class FolderSuite:
 
     path: Path = bare()
     _offsets: array[int] = field(default_factory=lambda: array("Q"), init=False, repr=False, compare=False)
+    _numbers: array[int] = field(default_factory=lambda: array("Q"), init=False, repr=False, compare=False)
     identity: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +60,7 @@ class FolderSuite:
             digest.update(line)
             if line.strip():
                 self._offsets.append(offset)
+                self._numbers.append(number)
                 _check_id(parse_line(line, self.manifest, number)["id"], seen, self.manifest, number)
             offset += len(line)
         if not self._offsets:
@@ -80,9 +86,7 @@ class FolderSuite:
         return len(self._offsets)
 
     def __getitem__(self, index: int) -> Scenario:
-        with self.manifest.open("rb") as file:
-            file.seek(self._offsets[index])
-            item = parse_line(file.readline(), self.manifest, index + 1)
+        item = self._item(index)
         return Scenario(
             id=item["id"],
             cluster=item.get("cluster", item["source"]),
@@ -97,13 +101,27 @@ class FolderSuite:
     def __iter__(self) -> Iterator[Scenario]:
         return (self[index] for index in range(len(self)))
 
+    def where(self, index: int) -> str:
+        """Return the file and the line of a scenario, blank lines counted: `PATH/scenarios.jsonl:12`."""
+        return f"{self.manifest}:{self._numbers[index]}"
+
     def oddities(self, index: int) -> list[str]:
         """Return what had to be done to accept the images of one scenario (`source 'a.png': alpha`)."""
+        item, root = self._item(index), self.manifest.parent
+        flags = {}
+        for name in [name for name in ("source", "mask", "target") if name in item]:
+            flags[name] = (_read_mask(item, root) if name == "mask" else _read(item, name, root)).flags
+        return [f"{name} {item[name]!r}: {', '.join(found)}" for name, found in flags.items() if found]
+
+    def _item(self, index: int) -> dict[str, Any]:
         with self.manifest.open("rb") as file:
             file.seek(self._offsets[index])
-            item = parse_line(file.readline(), self.manifest, index + 1)
-        images = [(name, _read(item, name, self.manifest.parent)) for name in ("source", "target") if name in item]
-        return [f"{name} {item[name]!r}: {', '.join(image.flags)}" for name, image in images if image.flags]
+            return parse_line(file.readline(), self.manifest, self._numbers[index])
+
+
+def name_of(suite: Suite, index: int, scenario_id: str) -> str:
+    """Return what to call a scenario in a finding: its id, and before it file and line where a suite has them."""
+    return f"{suite.where(index)}: {scenario_id}" if isinstance(suite, FolderSuite) else scenario_id
 
 
 def manifest_problems(path: Path) -> list[str]:
@@ -128,8 +146,11 @@ def manifest_of(path: Path) -> Path:
 def _lines(manifest: Path) -> Iterator[bytes]:
     if not manifest.is_file():
         raise EditbenchError(f"no {manifest}: a folder suite needs a {MANIFEST}, one JSON object a line")
-    with manifest.open("rb") as file:
-        yield from file
+    try:
+        with manifest.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise EditbenchError(f"{manifest} cannot be read: {error.strerror}") from None
 
 
 def parse_line(line: bytes, manifest: Path, number: int) -> dict[str, Any]:
@@ -141,6 +162,9 @@ def parse_line(line: bytes, manifest: Path, number: int) -> dict[str, Any]:
     where = f"{manifest}:{number}"
     try:
         item = loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{error.object[error.start]:02x} at place {error.start + 1} of the line"
+        raise EditbenchError(f"{where}: {byte} is not UTF-8, expected one JSON object a line, as UTF-8 text") from None
     except ValueError as error:
         raise EditbenchError(f"{where}: malformed JSON ({error})") from None
     if not isinstance(item, dict):
@@ -193,39 +217,48 @@ def load_content(item: Mapping[str, Any], root: Path) -> Content:
     Raises:
         InvalidImage: naming the field and the file as the manifest spells it.
     """
-    source = _read(item, "source", root).image
-    mask: Mask = np.ones(source.shape[:2], dtype=np.bool_)
-    if "mask" in item:
-        mask = _read_mask(item, root)
-    target = _read(item, "target", root).image if "target" in item else None
-    for name, array_ in (("mask", mask), ("target", target)):
-        if array_ is not None and array_.shape[:2] != source.shape[:2]:
-            sizes = f"size {size_text(*array_.shape[:2])}, but the source is {size_text(*source.shape[:2])}"
-            raise InvalidImage(f"{name} {item[name]!r}: {sizes}")
-    return Content(source, mask, target)
+    source = _read(item, "source", root)
+    height, width = source.image.shape[:2]
+    mask = _read_mask(item, root) if "mask" in item else AcceptedMask(np.ones((height, width), np.bool_), ())
+    _check_size(f"mask {item.get('mask')!r}", mask.mask, mask.flags, source)
+    target = _read(item, "target", root) if "target" in item else None
+    if target is not None:
+        _check_size(f"target {item['target']!r}", target.image, target.flags, source)
+    return Content(source.image, mask.mask, None if target is None else target.image)
+
+
+def _check_size(what: str, pixels: Image | Mask, flags: tuple[str, ...], source: Accepted) -> None:
+    if pixels.shape[:2] == source.image.shape[:2]:
+        return
+    turned, source_turned = (TURNED if "exif-orientation" in found else "" for found in (flags, source.flags))
+    advice = "; save both without that metadata, turned the same way" if turned or source_turned else ""
+    own, other = size_text(*pixels.shape[:2]), size_text(*source.image.shape[:2])
+    raise InvalidImage(f"{what}: size {own}{turned}, but the source is {other}{source_turned}{advice}")
 
 
 def _read(item: Mapping[str, Any], name: str, root: Path) -> Accepted:
+    return _accepted(item, name, root, decode)
+
+
+def _read_mask(item: Mapping[str, Any], root: Path) -> AcceptedMask:
+    polarity, threshold = item.get("mask_polarity", POLARITIES[0]), item.get("mask_threshold")
+    return _accepted(item, "mask", root, lambda path: decode_mask(path, polarity, threshold))
+
+
+def _accepted(item: Mapping[str, Any], name: str, root: Path, read: Callable[[Path], Read]) -> Read:
     try:
-        return decode(_inside(root, item[name]))
+        return read(_inside(root, item[name]))
     except InvalidImage as error:
         raise InvalidImage(f"{name} {item[name]!r}: {error}") from error
     except OSError as error:
         raise InvalidImage(f"{name} {item[name]!r}: {error.strerror}") from error
 
 
-def _read_mask(item: Mapping[str, Any], root: Path) -> Mask:
-    try:
-        path = _inside(root, item["mask"])
-        return decode_mask(path, item.get("mask_polarity", POLARITIES[0]), item.get("mask_threshold"))
-    except InvalidImage as error:
-        raise InvalidImage(f"mask {item['mask']!r}: {error}") from error
-    except OSError as error:
-        raise InvalidImage(f"mask {item['mask']!r}: {error.strerror}") from error
-
-
 def _inside(root: Path, text: str) -> Path:
-    path = (root / text).resolve()
+    try:
+        path = (root / text).resolve()
+    except RuntimeError:  # Python before 3.13
+        raise InvalidImage("a link that leads back to itself") from None
     if not path.is_relative_to(root.resolve()):
         raise InvalidImage("a link that leads out of the suite's folder")
     return path

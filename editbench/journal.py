@@ -1,0 +1,71 @@
+"""The lines of a journal: one checksummed event each, in sessions of writing that are numbered over all shards."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from editbench.records import InvalidRecords, dumps, loads
+
+_OPENING = re.compile(rb'"event":\{"session":(\d+),"type":"open"\}\}\n')
+
+
+def opening(folder: Path) -> dict[str, Any]:
+    """Return the event with which the next session begins."""
+    sessions = [int(n) for path in folder.glob("*.jsonl") for n in _OPENING.findall(path.read_bytes())]
+    return {"type": "open", "session": max(sessions, default=0) + 1}
+
+
+def line(event: Mapping[str, Any]) -> bytes:
+    """Return an event as a line with its checksum."""
+    text = dumps(event)
+    return f'{{"sum":"{_checksum(text)}","event":{text}}}\n'.encode()
+
+
+def events(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of every shard's journal, session by session in the order in which they began.
+
+    Raises:
+        InvalidRecords: for a damaged line that is not the torn end of a journal.
+    """
+    journals = map(_events_of, sorted(folder.glob("*.jsonl")))
+    return (event for _, event in heapq.merge(*journals, key=lambda pair: pair[0]))
+
+
+def intact_length(data: bytes) -> int:
+    """Return how many bytes of a journal to keep: all but a last line that was torn by a crash."""
+    end = data.rfind(b"\n") + 1
+    last = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
+    if end and _event(data[last : end - 1]) is None:
+        return last
+    return end
+
+
+def _events_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    data = path.read_bytes()  # once: another process may be appending
+    session = 0
+    for number, text in enumerate(data[: intact_length(data)].splitlines(), start=1):
+        event = _event(text)
+        if event is None:
+            raise InvalidRecords(f"{path}:{number}: damaged journal line (its checksum does not match)")
+        if event["type"] == "open":
+            session = event["session"]
+        else:
+            yield session, event
+
+
+def _event(text: bytes) -> dict[str, Any] | None:
+    try:
+        data = loads(text)
+        event: dict[str, Any] = data["event"]
+        return event if data["sum"] == _checksum(dumps(event)) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
