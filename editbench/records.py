@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -193,10 +194,21 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 # ----------------------------------------------------------------------------------------------------- records
 
 
+def encodable(text: str) -> str:
+    """Return text that UTF-8 can hold: a lone surrogate (half of an undecodable file name) becomes `?`."""
+    return text.encode(errors="replace").decode()
+
+
 def stable_reason(error: BaseException) -> str:
-    """Return one line about an exception without what varies from run to run (memory addresses)."""
-    text = " ".join(str(error).split())[:300]
-    return re.sub(r"0x[0-9a-fA-F]+", "0x…", f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    """Return one line about an exception without what varies from run to run: memory addresses, temporary files."""
+    try:
+        said = str(error)
+    except Exception:  # foreign exceptions may have a broken __str__
+        said = ""
+    text = " ".join(encodable(said).split())
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/[^\s/'\"]+", "{tmp}", text)
+    text = re.sub(r"0x[0-9a-fA-F]+", "0x…", text)[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def value_to_json(value: Value) -> dict[str, Any]:

@@ -253,18 +253,6 @@ class Composite(Protocol):
 AnyEditor: TypeAlias = Editor | Answers | Composite
 
 
-@dataclass(frozen=True)
-class Edit:
-    """One editor's answer to one task: an image, or a failure with its reason."""
-
-    status: EditStatus
-    image: Image | None = field(default=None, repr=False, compare=False)
-    sha256: str | None = None
-    reason: str | None = None
-    flags: tuple[str, ...] = ()
-    """What had to be done to accept the image (`alpha`, `aligned=resize`), sorted."""
-
-
 # -------------------------------------------------------------------------------------------------- metrics
 
 

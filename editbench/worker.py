@@ -1,13 +1,17 @@
-"""The program of a worker process: `python -m editbench.worker SPEC` builds an editor and answers frames on stdin."""
+"""The program of a worker process: builds an editor from its spec and answers frames on stdin."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import sys
+import threading
+import time
 
 from editbench.editors import load_editor
 from editbench.execute import InProcess
-from editbench.records import stable_reason
+from editbench.records import encodable, stable_reason
 from editbench.types import Editor
 from editbench.wire import pack_attempts, read_frame, unpack_requests, write_frame
 
@@ -27,7 +31,7 @@ def serve(spec: str) -> None:
     try:
         editor = load_editor(spec)
     except BaseException as error:
-        answers.write(write_frame({"error": str(error) or stable_reason(error)}))
+        answers.write(write_frame({"error": encodable(str(error)) or stable_reason(error)}))
         answers.flush()
         return
     assert isinstance(editor, Editor)
@@ -42,5 +46,25 @@ def serve(spec: str) -> None:
         answers.flush()
 
 
+def _end(folder: str) -> None:
+    """End this process and everything that it started, and remove its temporary folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _end_with(parent: int, folder: str) -> None:
+    """End soon after the parent, however that ended: nobody would wait for the work."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        _end(folder)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    _, spec, parent, folder = sys.argv
+    _end_with(int(parent), folder)
+    serve(spec)
+    _end(folder)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image as PILImage
 
 import editbench as eb
+from editbench.report.overlays import write_overlays
 from editbench.testing import check_suite
 from editbench.types import Failed, Undefined
 
@@ -116,11 +117,112 @@ def test_a_link_out_of_the_folder_is_not_followed(root):
         _ = scenario.source
 
 
+def test_a_link_in_a_circle_costs_one_scenario_and_not_the_run(root):
+    (root / "a1.png").symlink_to(root / "a2.png")
+    (root / "a2.png").symlink_to(root / "a1.png")
+    suite, findings = check_suite(write(root, {"source": "a1.png"}, {}))
+    (error,) = [finding.text for finding in findings if finding.error]
+    assert error.startswith(f"{root / 'scenarios.jsonl'}:1: s0: source 'a1.png': ")
+    run = eb.run("identity", suite=f"folder:{root}", output_dir=str(root / "run"))
+    assert [record.edit_status for record in run.records().records] == ["input_invalid", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b'{"id": "a", "source": "a.png", "instruction": "Go."}\n\n\xff\x00\x01\n', "3: byte 0xff at place 1 of"),
+        ('{"id": "a", "source": "a.png", "instruction": "Färbe."}'.encode("latin-1"), "1: byte 0xe4 at place 49 of"),
+        ('{"id": "a", "source": "a.png", "instruction": "Go."}'.encode("utf-16"), "1: byte 0xff at place 1 of"),
+    ],
+    ids=["binary", "latin-1", "utf-16"],
+)
+def test_a_manifest_that_is_not_utf_8_is_refused_with_its_place(root, content, place):
+    path = root / "bin.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(eb.EditbenchError) as caught:
+        eb.load_suite(f"folder:{path}")
+    assert str(caught.value).startswith(f"{path}:{place} the line is not UTF-8, expected one JSON object a line")
+    suite, findings = check_suite(f"folder:{path}")
+    assert suite is None and any(place in finding.text for finding in findings)
+    command = [sys.executable, "-m", "editbench", "run", "--suite", f"folder:{path}", "--output-dir", str(root / "run")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and place in done.stderr and "Traceback" not in done.stderr
+
+
 def test_sizes_must_agree(root):
     PILImage.new("L", (16, 16)).save(root / "small.png")
     (scenario,) = eb.load_suite(write(root, {"mask": "small.png"}))
-    with pytest.raises(eb.EditbenchError, match=r"mask 'small.png': size 16x16, but the source is 32x24"):
+    with pytest.raises(eb.EditbenchError, match=r"mask 'small.png': size 16x16, but the source is 32x24$"):
         _ = scenario.mask
+    (scenario,) = eb.load_suite(write(root, {"target": "small.png"}))
+    with pytest.raises(eb.EditbenchError, match=r"target 'small.png': size 16x16, but the source is 32x24$"):
+        _ = scenario.mask
+
+
+def turn(root, name, orientation, saved):
+    with PILImage.open(root / name) as picture:
+        exif = picture.getexif()
+        exif[0x0112] = orientation
+        picture.save(root / saved, exif=exif)
+
+
+ADVICE = "; save both without that metadata, turned the same way"
+
+
+def test_sizes_that_disagree_because_one_was_turned_say_so(root):
+    turn(root, "a.png", 6, "turned.png")
+    turn(root, "mask.png", 8, "turned_mask.png")
+    said = {}
+    for item in (
+        {"source": "turned.png"},
+        {"mask": "turned_mask.png"},
+        {"source": "turned.png", "mask": "turned_mask.png", "target": "b.jpg"},
+    ):
+        (scenario,) = eb.load_suite(write(root, item))
+        with pytest.raises(eb.EditbenchError) as caught:
+            _ = scenario.mask
+        said[tuple(item)] = str(caught.value)
+    applied = "after its EXIF orientation is applied"
+    assert list(said.values()) == [
+        f"mask 'mask.png': size 32x24, but the source is 24x32 {applied}{ADVICE}",
+        f"mask 'turned_mask.png': size 24x32 {applied}, but the source is 32x24{ADVICE}",
+        f"target 'b.jpg': size 32x24, but the source is 24x32 {applied}{ADVICE}",
+    ]
+
+
+def test_a_mask_that_was_turned_or_scaled_is_noted(root):
+    turn(root, "mask.png", 3, "turned.png")
+    PILImage.fromarray(MASK.astype(np.uint16) * 65535).save(root / "deep.png")
+    suite, findings = check_suite(write(root, {"mask": "turned.png"}, {"mask": "deep.png"}))
+    assert [scenario.mask.tolist() for scenario in suite] == [MASK[::-1, ::-1].tolist(), MASK.tolist()]
+    texts = [finding.text for finding in findings if not finding.error]
+    assert texts[0].endswith(":1: s0: mask 'turned.png': exif-orientation")
+    assert texts[1].endswith(":2: s1: mask 'deep.png': 16-bit")
+
+
+def test_findings_count_lines_as_an_editor_of_text_does(root):
+    lines = (root / "scenarios.jsonl", write(root, {}, {"source": "gone.png"}, {"instruction": " "}))[0]
+    first, second, third = lines.read_text().splitlines()
+    lines.write_text(f"\n{first}\n\n  \n{second}\n\n{third}\n")
+    suite, findings = check_suite(f"folder:{root}")
+    error, note = (finding.text for finding in findings[:2])
+    assert error.startswith(f"{lines}:5: s1: source 'gone.png'") and note == f"{lines}:7: s2: empty instruction"
+    assert [suite.where(index) for index in range(3)] == [f"{lines}:{number}" for number in (2, 5, 7)]
+    lines.write_text(lines.read_text().replace('"id": "s2"', '"id": "?2"'))  # changed behind the suite's back
+    with pytest.raises(eb.EditbenchError, match=r":7: id '\?2'"):
+        _ = suite[2]
+
+
+def test_the_overlay_page_names_file_and_line_and_each_unreadable_scenario_once(root):
+    spec = write(root, {}, {"source": "gone.png"}, {"mask": "gone_too.png"})
+    lines = root / "scenarios.jsonl"
+    lines.write_text("\n" + lines.read_text())
+    suite, findings = check_suite(spec)
+    for texts in ([finding.text for finding in findings], []):  # with and without a check before it
+        page = write_overlays(suite, texts, root / "out").read_text()
+        assert page.count("gone.png") == page.count("gone_too.png") == 1
+        assert page.count(f"{lines}:3: s1") == page.count(f"{lines}:4: s2") == 1
+        assert page.count("<article") == 1 and "looked at here" not in page
 
 
 def test_a_grey_mask_is_refused_with_a_histogram_unless_a_threshold_is_given(root):
@@ -148,9 +250,10 @@ def test_check_lists_every_problem_and_not_the_first_only(root):
     assert suite is not None
     errors = [finding.text for finding in findings if finding.error]
     notes = "\n".join(finding.text for finding in findings if not finding.error)
+    manifest = root / "scenarios.jsonl"
     assert errors == [
-        "s0: source 'text.png': not a PNG, JPEG or WebP image",
-        "s1: source 'gone.png': No such file or directory",
+        f"{manifest}:1: s0: source 'text.png': not a PNG, JPEG or WebP image",
+        f"{manifest}:2: s1: source 'gone.png': No such file or directory",
     ]
     for words in ("glass.png': alpha", "deep.png': 16-bit", "turned.jpg': exif-orientation", "s5: the mask covers"):
         assert words in notes
@@ -169,9 +272,11 @@ def test_the_check_command_writes_an_overlay_page_and_exits_1_on_errors(root):
     command = [sys.executable, "-m", "editbench", "check", "suite", write(root, {}, {"source": "text.png"})]
     done = subprocess.run([*command, "--html", str(root / "out")], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "error: s1: source 'text.png': not a PNG" in done.stdout
+    place = f"{root / 'scenarios.jsonl'}:2: s1"
+    assert f"error: {place}: source 'text.png': not a PNG" in done.stdout
     page = next((root / "out").glob("*.html"))
     assert f"overlays: {page}" in done.stdout and "s0" in page.read_text()
+    assert page.read_text().count("not a PNG") == page.read_text().count(place) == 1
 
 
 def test_a_run_on_a_folder_has_fidelity_and_no_success(root):

