@@ -181,7 +181,7 @@ def _audit_scenario(
         worse = {"higher": numbers[0] - numbers[1:], "lower": numbers[1:] - numbers[0]}
         sizes = worse.get(metric.direction, np.abs(numbers[1:] - numbers[0]))
         found = [Response(scenario.id, *case, float(size)) for case, size in zip(CASES, sizes, strict=True)]
-        dilution = _dilution([row[spec] for row in diluted]) if getattr(metric, "region", None) == "keep" else None
+        dilution = _dilution([row[spec] for row in diluted]) if results[spec].watched == WATCHED["keep"] else None
         results[spec] = replace(
             results[spec],
             responses=(*results[spec].responses, *found),

@@ -101,7 +101,7 @@ class Audited:
     def dilution(self) -> float | None:
         """How far the value of the same noise moves when the mask grows, in units of what doubling the noise does.
 
-        The median over scenarios; None for metrics of other regions than keep.
+        The median over scenarios; None for metrics that do not watch the keep region, all of it and nothing else.
         """
         return float(np.median(self.dilutions)) if self.dilutions else None
 

@@ -14,7 +14,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from editbench.types import Direction, Failed, Need
+from editbench.types import Direction, Failed, Need, Zone
+
+KEEP: tuple[Zone, ...] = ("near", "far")
+EDIT: tuple[Zone, ...] = ("core",)
+EVERYWHERE: tuple[Zone, ...] = ("core", "near", "far")
 
 INFINITE = Failed("infinite: no pixel differs, and the protocol has no cap")
 """The value of an uncapped signal-to-noise ratio between equal images."""
@@ -33,7 +37,7 @@ class Quantity(NamedTuple):
 NETWORK_LIBRARIES = {
     "clip": ("torch", "transformers", "Pillow"),
     "dino": ("torch", "torchvision", "transformers", "Pillow"),
-    "squeeze": ("torch", "torchvision", "lpips"),
+    "squeeze": ("torch", "lpips"),
 }
 
 

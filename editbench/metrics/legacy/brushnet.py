@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from editbench.metrics.legacy import NETWORK_LIBRARIES, Quantity, check_options
+from editbench.metrics.legacy import EVERYWHERE, KEEP, NETWORK_LIBRARIES, Quantity, check_options
 from editbench.metrics.legacy.clip import Clip
 from editbench.metrics.legacy.pie import CLIP, clip_score
 from editbench.metrics.legacy.squeeze import lpips_squeeze, lpips_weights
@@ -18,7 +18,7 @@ from editbench.metrics.legacy.zero_fill import squared_error
 from editbench.metrics.neural import device
 from editbench.metrics.pretrained import model_folder, model_weights
 from editbench.registry import bare
-from editbench.types import Direction, Need, Sample, Scenario, Value
+from editbench.types import Direction, Need, Sample, Scenario, Value, Zone
 
 _CEILING = 1000.0
 _THRESHOLD = 1e-10
@@ -70,6 +70,11 @@ class LegacyBrushnet:
     def unit(self) -> str:
         """Unit of the value."""
         return self._quantity.unit
+
+    @property
+    def watches(self) -> tuple[Zone, ...]:
+        """Where the number is said to look: everything but `clip` is of the background."""
+        return EVERYWHERE if self.name == "clip" else KEEP
 
     @property
     def range(self) -> tuple[float, float]:

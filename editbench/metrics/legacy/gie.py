@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from editbench.metrics.legacy import INFINITE, NETWORK_LIBRARIES, Quantity, check_options
+from editbench.metrics.legacy import EDIT, EVERYWHERE, INFINITE, KEEP, NETWORK_LIBRARIES, Quantity, check_options
 from editbench.metrics.legacy.clip import Clip, cosine
 from editbench.metrics.legacy.zero_fill import squared_error
 from editbench.metrics.neural import device
@@ -18,7 +18,7 @@ from editbench.metrics.pretrained import model_folder, model_weights
 from editbench.metrics.vit import Floats
 from editbench.regions import Mask
 from editbench.registry import bare
-from editbench.types import Direction, Image, Need, Sample, Value
+from editbench.types import Direction, Image, Need, Sample, Value, Zone
 
 CLIP = "openai/clip-vit-base-patch32"
 _SIDE = 224
@@ -83,6 +83,11 @@ class LegacyGie:
     def unit(self) -> str:
         """Unit of the value."""
         return self._quantity.unit
+
+    @property
+    def watches(self) -> tuple[Zone, ...]:
+        """Where the number is said to look."""
+        return {"object_clip_sim": EDIT, "clip": EVERYWHERE}.get(self.name, KEEP)
 
     @property
     def range(self) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from editbench.metrics.features import Arrays, features
-from editbench.metrics.legacy import INFINITE, NETWORK_LIBRARIES, Quantity, check_options
+from editbench.metrics.legacy import EDIT, EVERYWHERE, INFINITE, KEEP, NETWORK_LIBRARIES, Quantity, check_options
 from editbench.metrics.legacy.clip import Caption, Clip, cosine
 from editbench.metrics.legacy.squeeze import lpips_squeeze, lpips_weights
 from editbench.metrics.legacy.zero_fill import squared_error, ssim
@@ -20,7 +20,7 @@ from editbench.metrics.pretrained import model_folder, model_weights
 from editbench.metrics.vit import IMAGENET_MEAN, IMAGENET_STD, Floats, check_config, keys, self_similarity, transformer
 from editbench.regions import Mask
 from editbench.registry import bare, package_version
-from editbench.types import Detailed, Direction, Image, Need, Sample, Scenario, Value
+from editbench.types import Detailed, Direction, Image, Need, Sample, Scenario, Value, Zone
 
 CLIP = "openai/clip-vit-large-patch14"
 DINO = "facebook/dino-vitb8"
@@ -108,6 +108,11 @@ class LegacyPie:
     def unit(self) -> str:
         """Unit of the value."""
         return self._quantity.unit
+
+    @property
+    def watches(self) -> tuple[Zone, ...]:
+        """Where the number's name says that it looks."""
+        return KEEP if self.name.endswith("_unedit") else EDIT if self.name.endswith("_edit") else EVERYWHERE
 
     @property
     def range(self) -> tuple[float, float]:
