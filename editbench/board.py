@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
@@ -20,34 +18,6 @@ RANKING = "composite"
 
 FIRST = ("composite", "success", "success_graded", "noop")
 """Columns that stand first; the others follow by name."""
-
-CSV_COLUMNS = (
-    "suite",
-    "suite_sha256",
-    "label",
-    "editor",
-    "control",
-    "mask_access",
-    "trained_on",
-    "rank",
-    "complete",
-    "coverage",
-    "failed",
-    "metric",
-    "metric_version",
-    "signature",
-    "direction",
-    "unit",
-    "mean",
-    "ci_low",
-    "ci_high",
-    "n",
-    "clusters",
-    "undefined",
-    "errors",
-    "capped",
-    "records_sha256",
-)
 
 
 @dataclass(frozen=True, order=True)
@@ -72,6 +42,8 @@ class Cell:
     """Values at the metric's cap."""
     unscored: int
     """Records without any word of the metric: scoring was interrupted."""
+    crashes: tuple[str, ...]
+    """Why it could not be computed for good edits: one reason a record."""
 
 
 @dataclass(frozen=True)
@@ -82,32 +54,56 @@ class Row:
     cells: Mapping[Column, Cell]
     statuses: Mapping[str, int]
     """How many (scenario, repeat) ended with each edit status; missing ones as `not_run`."""
+    unreadable: int
+    """Cells whose input no run of the board could read: they are in no denominator."""
     rank: int | None
     """Place among the complete runs that are not controls, by the composite; equal ones share it.
 
-    Composites of another signature than most have are not comparable, and have no rank.
+    Composites of another signature than most have are not comparable, and have no rank; nor has a run all of whose
+    edits failed.
     """
     records_sha256: str
 
     @cached_property
     def total(self) -> int:
-        """Number of (scenario, repeat) cells."""
-        return sum(self.statuses.values())
+        """Number of (scenario, repeat) cells that can be tried."""
+        return sum(self.statuses.values()) - self.unreadable
 
     @cached_property
     def failed(self) -> int:
         """Edits that were tried and failed."""
-        return self.total - sum(self.statuses.get(status, 0) for status in ("ok", "not_run", "input_invalid"))
+        return self._tried - self.statuses.get("ok", 0)
 
     @cached_property
     def coverage(self) -> float:
-        """Share of the cells that were tried, successfully or not."""
-        return 1 - (self.statuses.get("not_run", 0) + self.statuses.get("input_invalid", 0)) / max(self.total, 1)
+        """Share of the cells that were tried, successfully or not, among those that can be."""
+        return self._tried / max(self.total, 1)
+
+    @cached_property
+    def _tried(self) -> int:
+        return sum(count for status, count in self.statuses.items() if status not in ("not_run", "input_invalid"))
+
+    @cached_property
+    def gap(self) -> str:
+        """What keeps the run from being complete, in two or three words; empty if nothing does.
+
+        A metric that counts failed edits, or ranks, must not gain from its own crashes.
+        """
+        if self.coverage < 1:
+            return f"{math.floor(100 * self.coverage)} % tried"
+        if any(cell.unscored for cell in self.cells.values()):
+            return "not all scored"
+        errors = sum(
+            len(cell.crashes)
+            for column, cell in self.cells.items()
+            if column.metric == RANKING or cell.info.failed_value is not None
+        )
+        return f"{errors} {'error' if errors == 1 else 'errors'}" if errors else ""
 
     @property
     def complete(self) -> bool:
-        """Whether every cell was tried and scored."""
-        return self.coverage == 1 and not any(cell.unscored for cell in self.cells.values())
+        """Whether every cell that can be tried was tried and scored."""
+        return not self.gap
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ def build_boards(files: Iterable[RecordFile]) -> list[Board]:
     """Group runs by suite, one board each, sorted by the suite's name.
 
     Raises:
-        EditbenchError: if runs of one suite name disagree about the suite or its pixels, or share a label.
+        EditbenchError: if runs of one suite name disagree about the suite or its scenarios, or share a label.
     """
     by_name: dict[str, list[RecordFile]] = {}
     for file in files:
@@ -139,9 +135,11 @@ def build_boards(files: Iterable[RecordFile]) -> list[Board]:
 def _build_board(files: Sequence[RecordFile]) -> Board:
     files = sorted(files, key=lambda file: file.header.editor.label)
     _check_same_suite(files)
-    rows = [_row(file) for file in files]
-    rows.sort(key=lambda row: (not row.complete, -(_score(row) or 0.0), row.editor.label))
-    rivals = [row for row in rows if row.complete and not row.editor.control and _score(row) is not None]
+    _check_same_scenarios(files)
+    readable = {r.scenario_id for file in files for r in file.records if r.edit_status != "input_invalid"}
+    rows = [_row(file, readable) for file in files]
+    rows.sort(key=lambda row: (not row.complete, -(_score(row) or 0.0), "ok" not in row.statuses, row.editor.label))
+    rivals = [row for row in rows if _can_have_a_rank(row)]
     signatures = [column.signature for row in rivals for column in row.cells if column.metric == RANKING]
     ranked = max(sorted(set(signatures)), key=signatures.count, default="")
     scores = [_score(row) or 0.0 for row in rivals if Column(RANKING, ranked) in row.cells]
@@ -157,6 +155,10 @@ def _position(column: Column) -> tuple[int, Column]:
     return FIRST.index(column.metric) if column.metric in FIRST else len(FIRST), column
 
 
+def _can_have_a_rank(row: Row) -> bool:
+    return row.complete and not row.editor.control and _score(row) is not None and "ok" in row.statuses
+
+
 def _score(row: Row) -> float | None:
     cells = [cell for column, cell in row.cells.items() if column.metric == RANKING]
     return cells[0].estimate.mean if cells else None
@@ -165,7 +167,6 @@ def _score(row: Row) -> float | None:
 def _check_same_suite(files: Sequence[RecordFile]) -> None:
     suite = files[0].header.suite
     labels: set[str] = set()
-    pixels: dict[str, tuple[str, str]] = {}
     for file in files:
         label = file.header.editor.label
         if (file.header.suite.identity, file.header.suite.scenarios) != (suite.identity, suite.scenarios):
@@ -176,14 +177,42 @@ def _check_same_suite(files: Sequence[RecordFile]) -> None:
         if label in labels:
             raise EditbenchError(f"two runs on {suite.name} are labelled {label!r}: give one another --label")
         labels.add(label)
+
+
+def _check_same_scenarios(files: Sequence[RecordFile]) -> None:
+    """Compare what records say about scenarios, which is the same for every editor: nobody picks a denominator."""
+    suite = files[0].header.suite
+    ids: set[str] = set()
+    facts: dict[tuple[str, str], tuple[str, str]] = {}
+    for file in sorted(files, key=lambda file: -len(file.records)):
+        label = file.header.editor.label
+        names = {metric: f"{metric} ({file.header.signature(metric)})" for metric in file.header.metrics}
         for record in file.records:
-            if record.pixels_sha256 is not None:
-                first, found = pixels.setdefault(record.scenario_id, (label, record.pixels_sha256))
-                if found != record.pixels_sha256:
-                    raise EditbenchError(f"{first!r} and {label!r} saw different pixels in {record.scenario_id!r}")
+            name = record.scenario_id
+            ids.add(name)
+            if len(ids) > suite.scenarios:
+                raise EditbenchError(f"{label!r} has records of {name!r}: not one of {suite.name}'s {suite.scenarios}")
+            for what, fact in _facts(record, names):
+                first, found = facts.setdefault((name, what), (label, fact))
+                if found != fact:
+                    raise EditbenchError(
+                        f"scenario {name!r} of {suite.name}: {what} is {found} according to {first!r} and {fact} "
+                        f"according to {label!r}, but does not depend on the editor"
+                    )
 
 
-def _row(file: RecordFile) -> Row:
+def _facts(record: Record, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield "the cluster", repr(record.cluster)
+    yield "the category", repr(record.category)
+    if record.pixels_sha256 is not None:
+        yield "the hash of its pixels", record.pixels_sha256[:12]
+    for metric, name in names.items():
+        value = record.values.get(metric)
+        if isinstance(value, float | Undefined):
+            yield name, "undefined" if isinstance(value, Undefined) else "a number"
+
+
+def _row(file: RecordFile, readable: Container[str]) -> Row:
     header = file.header
     statuses = Counter[str](record.edit_status for record in file.records)
     missing = header.suite.scenarios * header.repeats - len(file.records)
@@ -193,17 +222,18 @@ def _row(file: RecordFile) -> Row:
         Column(metric, header.signature(metric)): _cell(metric, info, file.records)
         for metric, info in header.metrics.items()
     }
-    return Row(header.editor, cells, dict(sorted(statuses.items())), None, file.sha256)
+    unreadable = sum(r.edit_status == "input_invalid" and r.scenario_id not in readable for r in file.records)
+    return Row(header.editor, cells, dict(sorted(statuses.items())), unreadable, None, file.sha256)
 
 
 def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
     per_scenario: dict[str, list[float]] = {}
     cluster: dict[str, str] = {}
-    undefined, errors, capped, unscored = set(), 0, 0, 0
+    undefined, crashes, errors, capped, unscored = set(), [], 0, 0, 0
     for record in records:
         value = record.values.get(metric)
-        if isinstance(value, Failed) and info.failed_value is not None and _edit_failed(record):
-            value = float(info.failed_value)
+        if isinstance(value, Failed) and counts_as(record, info) is not None:
+            value = counts_as(record, info)
         if isinstance(value, float):
             per_scenario.setdefault(record.scenario_id, []).append(value)
             cluster[record.scenario_id] = record.cluster
@@ -212,61 +242,23 @@ def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
             undefined.add(record.scenario_id)
         elif isinstance(value, Failed):
             errors += 1
+            if record.edit_status == "ok":
+                crashes.append(value.reason)
         else:
             unscored += 1
     ids = sorted(per_scenario)
     means = [math.fsum(per_scenario[name]) / len(per_scenario[name]) for name in ids]
     low, high = info.range
     bounds = (-math.inf if low is None else low, math.inf if high is None else high)
-    return Cell(
-        estimate(means, [cluster[name] for name in ids], bounds), info, len(undefined), errors, capped, unscored
-    )
+    found = estimate(means, [cluster[name] for name in ids], bounds)
+    return Cell(found, info, len(undefined), errors, capped, unscored, tuple(crashes))
 
 
-def _edit_failed(record: Record) -> bool:
-    return record.edit_status not in ("ok", "not_run", "input_invalid")
-
-
-# --------------------------------------------------------------------------------------------------------- CSV
-
-
-def to_csv(board: Board) -> str:
-    """Return the board as a long table, one row a run and metric, in plain decimals of six significant digits."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in board.rows:
-        for column in sorted(row.cells):
-            cell = row.cells[column]
-            line = {
-                "suite": board.suite.name,
-                "suite_sha256": board.suite.identity,
-                "label": row.editor.label,
-                "editor": row.editor.spec,
-                "control": str(row.editor.control).lower(),
-                "mask_access": row.editor.mask_access,
-                "trained_on": " ".join(row.editor.trained_on),
-                "rank": row.rank,
-                "complete": str(row.complete).lower(),
-                "coverage": decimal(row.coverage),
-                "failed": row.failed,
-                "metric": column.metric,
-                "metric_version": cell.info.version,
-                "signature": column.signature,
-                "direction": cell.info.direction,
-                "unit": cell.info.unit,
-                "mean": decimal(cell.estimate.mean),
-                "ci_low": decimal(cell.estimate.low),
-                "ci_high": decimal(cell.estimate.high),
-                "n": cell.estimate.n,
-                "clusters": cell.estimate.clusters,
-                "undefined": cell.undefined,
-                "errors": cell.errors,
-                "capped": cell.capped,
-                "records_sha256": row.records_sha256,
-            }
-            writer.writerow(line)
-    return buffer.getvalue()
+def counts_as(record: Record, info: MetricInfo) -> float | None:
+    """Return what a metric counts a failed edit as; None if it leaves it out, or the edit did not fail."""
+    if info.failed_value is None or record.edit_status in ("ok", "not_run", "input_invalid"):
+        return None
+    return float(info.failed_value)
 
 
 def decimal(value: float | None) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from editbench.board import Board, Cell, Row
+from editbench.board import Board, Row
 from editbench.loops import Run, carry_out
 from editbench.plan import Plan
 from editbench.records import dumps
+from editbench.report.terminal import board_table
 from editbench.specs import printable, slug
 from editbench.store import write_whole
 
@@ -24,27 +24,14 @@ if TYPE_CHECKING:
     from editbench.audit.findings import Audited
     from editbench.testing import Finding
 
-SHOWN = (
-    ("composite", "composite"),
-    ("success", "success"),
-    ("noop", "no-op"),
-    ("psnr:region=keep", "PSNR keep"),
-    ("ssim:region=keep", "SSIM keep"),
-    ("changed:region=keep", "changed keep"),
-    ("delta_e:region=keep", "ΔE keep"),
-    ("mae:region=band", "MAE band"),
-    ("target:ssim,region=edit", "SSIM target"),
-)
-"""Columns of the terminal's board, as far as a board has them; the CSV and the page have all."""
-
 
 def bar(console: Console) -> Progress:
     """Return a progress bar, which shows itself on a terminal only."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
@@ -65,7 +52,7 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
     try:
         if console.is_terminal:
             with bar(console) as progress:
-                task = progress.add_task(f"{label} on {plan.suite.name}", total=None, note="")
+                task = progress.add_task(printable(f"{label} on {plan.suite.name}"), total=None, note="")
                 for step in steps:
                     note = f"{step.failed} failed" if step.failed else ""
                     progress.update(task, completed=step.done, total=step.total, note=note)
@@ -105,27 +92,58 @@ def describe_plan(plan: Plan, json: bool) -> None:
         print(f"warning: {printable(warning)}")
 
 
-def summarise(plan: Plan, json: bool, interrupted: bool) -> int:
-    """Print what a run has found, and what to do next; return the number of failed edits."""
+def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) -> int:
+    """Print what a run has found, and what to do next; return the number of failed edits.
+
+    Args:
+        plan: what was carried out.
+        json: whether to print it as JSON.
+        interrupted: whether it was stopped before its end.
+        scored: whether metrics were to be evaluated.
+    """
     from editbench.board import build_boards
 
     (board,) = build_boards([Run(plan.store.path).records()])
     (row,) = board.rows
     if json:
-        means = {column.metric: cell.estimate.mean for column, cell in row.cells.items()}
-        facts = {"run": str(plan.store.path), "suite": board.suite.name, "label": row.editor.label}
-        print(dumps({**facts, "statuses": dict(row.statuses), "means": means, "complete": row.complete}))
+        facts = {
+            "run": str(plan.store.path),
+            "suite": board.suite.name,
+            "label": row.editor.label,
+            "statuses": dict(row.statuses),
+            "means": {column.metric: cell.estimate.mean for column, cell in row.cells.items()},
+            "errors": {column.metric: len(cell.crashes) for column, cell in row.cells.items() if cell.crashes},
+            "complete": row.complete,
+        }
+        print(dumps(facts))
         return row.failed
-    show_boards([board])
-    for status, count in row.statuses.items():
-        if status != "ok":
-            print(f"{count} of {row.total} edits: {status}{_reasons(plan, status)}")
-    print(f"run:     {plan.store.path}")
-    if interrupted:
-        print("stopped: everything finished is saved; issue the same command again to go on")
+    if scored:
+        show_boards([board])
     else:
-        print(f"next:    editbench report {plan.store.path}     (the pictures behind the numbers)")
+        made = row.statuses.get("ok", 0)
+        print(f"{printable(row.editor.label)} on {printable(board.suite.name)}: {made} of {row.total} edits are made")
+    elsewhere = not interrupted and plan.config.shard != "1/1"
+    for status, count in row.statuses.items():
+        if status == "not_run" and elsewhere:
+            print(f"{count} of {plan.total} edits are for other shards than {plan.config.shard}")
+        elif status != "ok":
+            print(f"{count} of {plan.total} edits: {status}{_reasons(plan, status)}")
+    print(f"run:     {plan.store.path}")
+    for line in _next(plan, row, interrupted, scored):
+        print(line)
     return row.failed
+
+
+def _next(plan: Plan, row: Row, interrupted: bool, scored: bool) -> Iterator[str]:
+    if interrupted:
+        yield "stopped: everything finished is saved; issue the same command again to go on"
+    elif row.statuses.get("not_run") and plan.config.shard != "1/1":
+        yield "next:    the other shards, into the same --output-dir, or into others and then"
+        yield "         editbench merge OUTPUT_DIR RUN RUN …"
+    elif not scored:
+        yield f"next:    editbench score {plan.store.path}"
+    else:
+        yield f"next:    editbench report {plan.store.path}     (the pictures behind the numbers)"
 
 
 def _reasons(plan: Plan, status: str) -> str:
@@ -141,92 +159,36 @@ def _reasons(plan: Plan, status: str) -> str:
 
 
 def show_boards(boards: Sequence[Board]) -> None:
-    """Print boards: means with half the width of their 95 % interval, as many columns as fit."""
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    """Print boards, as many columns as fit, and below each the metrics that failed on good edits."""
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False, highlight=False)
     for board in boards:
-        console.print(_table(board, console.width))
-
-
-def _table(board: Board, width: int) -> Table:
-    table = Table(
-        title=f"{board.suite.name} · {board.suite.scenarios} scenarios",
-        caption="mean ± half of its 95 % interval; n scenarios from G clusters, in the cell where it differs; controls "
-        "dim; * some values at the cap. The CSV and the page have every column.",
-        title_justify="left",
-        caption_justify="left",
-        header_style="bold",
-    )
-    table.add_column("#", justify="right")
-    table.add_column("editor", no_wrap=True)
-    table.add_column("mask", no_wrap=True)
-    table.add_column("failed", justify="right", no_wrap=True)
-    labels = [_label(row) for row in board.rows]
-    room = width - max(map(len, labels)) - 26
-    columns = []
-    for title, cells in _columns(board):
-        room -= 3 + max(map(len, [*title.split("\n"), *cells]))
-        if room < 0:
-            break
-        table.add_column(title, justify="right", no_wrap=True)
-        columns.append(cells)
-    for index, row in enumerate(board.rows):
-        style = "dim" if row.editor.control else "bold" if row.rank == 1 else None
-        front = [
-            "" if row.rank is None else str(row.rank),
-            labels[index],
-            row.editor.mask_access,
-            str(row.failed or ""),
-        ]
-        table.add_row(*(Text(text) for text in [*front, *(cells[index] for cells in columns)]), style=style)
-    return table
-
-
-def _columns(board: Board) -> Iterator[tuple[str, list[str]]]:
-    """Yield the title and the texts of each column that has a number."""
-    for metric, title in SHOWN:
-        column = board.column(metric)
-        cells = [row.cells.get(column) if column else None for row in board.rows]
-        found = [cell for cell in cells if cell is not None and cell.estimate.n]
-        if found:
-            usual = max((cell.estimate.n, cell.estimate.clusters) for cell in found)
-            arrow = {"higher": "↑", "lower": "↓"}.get(found[0].info.direction, "")
-            yield f"{title} {arrow}\nn={usual[0]} G={usual[1]}", [_number(cell, usual) for cell in cells]
-
-
-def _label(row: Row) -> str:
-    label = row.editor.label if len(row.editor.label) <= 34 else row.editor.label[:33] + "…"
-    return label if row.complete else f"{label} (incomplete: {row.coverage:.0%})"
-
-
-def _number(cell: Cell | None, usual: tuple[int, int]) -> str:
-    if cell is None or cell.estimate.mean is None:
-        return "–"
-    mean, low, high = cell.estimate.mean, cell.estimate.low, cell.estimate.high
-    digits = 1 if abs(mean) >= 10 else 2 if abs(mean) >= 1 and cell.info.range[1] != 1 else 3
-    text = f"{mean:.{digits}f}" + ("*" if cell.capped else "")
-    if low is not None and high is not None:
-        text += f" ±{(high - low) / 2:.{digits}f}"
-    return text if cell.estimate.n == usual[0] else f"{text} (n={cell.estimate.n})"
+        console.print(board_table(board, console.width))
+        for column in board.columns:
+            crashes = [reason for row in board.rows if column in row.cells for reason in row.cells[column].crashes]
+            if crashes:
+                what = f"{len(crashes)} {'error' if len(crashes) == 1 else 'errors'} on good edits"
+                print(f"{printable(column.metric)}: {what}, the first: {printable(crashes[0])[:160]}")
 
 
 # ----------------------------------------------------------------------------------------------------- findings
 
 
 def report_suite(spec: str, html: Path | None, json: bool) -> int:
-    """Check a suite, print its findings, write the overlay page; return the exit code."""
+    """Check a suite, print its findings, write the overlay page; return the exit code: 2 if it cannot be loaded."""
     from editbench.report.overlays import write_overlays
     from editbench.testing import check_suite
 
     suite, findings = check_suite(spec)
     code = report_findings(spec, findings, json)
-    if suite is not None:
-        page = write_overlays(suite, [finding.text for finding in findings], html or Path("check") / slug(suite.name))
-        print(f"overlays: {page}", file=sys.stderr if json else sys.stdout)
+    if suite is None:
+        return 2
+    page = write_overlays(suite, [finding.text for finding in findings], html or Path("check") / slug(suite.name))
+    print(f"overlays: {page}", file=sys.stderr if json else sys.stdout)
     return code
 
 
 def report_findings(spec: str, findings: Sequence[Finding], json: bool) -> int:
-    """Print findings; return 1 if one of them is an error, else 0."""
+    """Print findings; return 5 if one of them is an error, else 0."""
     errors = sum(finding.error for finding in findings)
     if json:
         print(dumps({"spec": spec, "findings": [{"error": f.error, "text": f.text} for f in findings]}))
@@ -234,7 +196,7 @@ def report_findings(spec: str, findings: Sequence[Finding], json: bool) -> int:
         for finding in findings:
             print(f"{'error' if finding.error else 'note'}: {printable(finding.text)}")
         print(f"{spec}: {errors} errors, {len(findings) - errors} notes" if findings else f"{spec}: all is well")
-    return int(errors > 0)
+    return 5 if errors else 0
 
 
 def report_audit(metrics: str | None, suite: str, scenarios: int, output_dir: Path | None) -> int:

@@ -59,9 +59,9 @@ class Executor(Protocol):
 def judge(output: object) -> Attempt:
     """Turn what an editor gave for one request into an attempt: an image, or a failure with its reason."""
     if isinstance(output, OutputMissing):
-        return Attempt("output_missing", reason=encodable(str(output)) or "no image")
+        return Attempt("output_missing", reason=encodable(output) or "no image")
     if isinstance(output, InvalidImage):
-        return Attempt("output_invalid", reason=encodable(str(output)))
+        return Attempt("output_invalid", reason=encodable(output))
     if isinstance(output, BaseException):
         status: EditStatus = "editor_oom" if _out_of_memory(output) else "editor_error"
         text = encodable("".join(traceback.format_exception(output)[-8:]))

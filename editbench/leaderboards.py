@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from editbench.board import Board, build_boards, to_csv
-from editbench.plan import RunConfig, chosen_suite, read_config
+from editbench.board import Board, build_boards
+from editbench.plan import LABEL, RunConfig, chosen_suite, read_config
 from editbench.records import RecordFile, read_records
 from editbench.report.gallery import write_gallery
 from editbench.report.leaderboard import render_boards
+from editbench.report.table import to_csv
+from editbench.specs import slug
 from editbench.store import RunStore, write_whole
 from editbench.types import EditbenchError
 
 PAGE = "index.html"
+SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
 def is_folder(path: Path) -> bool:
@@ -81,17 +84,31 @@ def write_site(path: Path, output_dir: Path) -> Path:
 
 def _committed(folder: Path) -> list[RecordFile]:
     found = []
-    for path in sorted((folder / "records").glob("*/*.jsonl*")):
+    for path in sorted(p for suffix in SUFFIXES for p in (folder / "records").glob(f"*/*{suffix}")):
         file = read_records(path)
-        suite = file.header.suite
-        if "[" in suite.name:
-            raise EditbenchError(f"{path}: {suite.name} is a selection; leaderboards take full runs only")
-        if path.parent.name != suite.name:
-            raise EditbenchError(f"{path}: records of {suite.name} belong into records/{suite.name}/")
+        problem = _problem(path, file)
+        if problem:
+            raise EditbenchError(f"{path}: {problem}")
         found.append(file)
     if not found:
         raise EditbenchError(f"{folder / 'records'} has no record files")
     return found
+
+
+def _problem(path: Path, file: RecordFile) -> str | None:
+    """Return why a record file has no place in a leaderboards folder, or not this one."""
+    suite, label, repeats = file.header.suite, file.header.editor.label, file.header.repeats
+    if "[" in suite.name:
+        return f"{suite.name} is a selection; leaderboards take full runs only"
+    if len(file.records) != suite.scenarios * repeats:
+        needed = f"{suite.scenarios} scenarios x {repeats}"
+        return f"{len(file.records)} records, {suite.name} has {needed}; leaderboards take full runs only"
+    if not LABEL.fullmatch(label):
+        return f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
+    names = [f"{slug(label)}{suffix}" for suffix in SUFFIXES]
+    if path.parent.name != suite.name or path.name not in names:
+        return f"the records of {label!r} on {suite.name} belong into records/{suite.name}/{' or '.join(names)}"
+    return None
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
-from editbench.execute import Attempt, Executor, InProcess, Worker, judge, measured
-from editbench.images import Accepted, InvalidImage, align
+from editbench.editing import edit_batch, executor_of, is_news, needs_edit
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
-from editbench.plan import Plan, RunConfig, leaf_of, make_plan, parse_shard, sample_seed
-from editbench.records import Header, RecordFile, stable_reason, value_to_json
-from editbench.registry import spec_of
+from editbench.plan import LABEL, Plan, RunConfig, leaf_of, make_plan, parse_shard, sample_seed
+from editbench.records import Header, RecordFile, value_to_json
+from editbench.specs import slug
 from editbench.store import Cell, Key, RunStore
-from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Metric, Sample, Task
+from editbench.types import AnyEditor, EditbenchError, Image, Metric, Sample, Task
 
 if TYPE_CHECKING:
     import pandas
@@ -73,7 +72,8 @@ def run(
     named = editor if isinstance(editor, str) else getattr(editor, "__name__", type(editor).__name__)
     config = RunConfig.from_mapping({"editor": named, "suite": suite, **options})
     if not isinstance(editor, str) and config.label is None:
-        config = replace(config, label=named)
+        label = named if LABEL.fullmatch(named) else slug(named).strip("_@.-")
+        config = replace(config, label=label or "editor")
     plan = make_plan(config, None if isinstance(editor, str) else editor, metrics)
     for _ in carry_out(plan):
         pass
@@ -94,7 +94,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     """
     store, config = plan.store, plan.config
     index, count = parse_shard(config.shard)
-    executor = _executor(plan)
+    executor = executor_of(plan)
     store.begin(plan.header, {"config": asdict(config), "provenance": provenance.collect()})
     store.open_journal(f"{index}-of-{count}")
     try:
@@ -105,10 +105,10 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         for batch in _batches(plan, index, count):
             images: dict[Key, Image] = {}
             for task in batch:
-                _check_same_pixels(plan, task, cells.get(_key(task)))
+                _check_same_pixels(plan, task, cells.get(task.key))
             if edit:
-                finished = _edit_batch(plan, executor, [task for task in batch if _needs_edit(plan, cells, task)])
-                finished = [(event, image) for event, image in finished if _is_news(event, cells)]
+                finished = edit_batch(plan, executor, [task for task in batch if needs_edit(plan, cells, task)])
+                finished = [(event, image) for event, image in finished if is_news(event, cells)]
                 store.append([event for event, _ in finished])
                 for event, image in finished:
                     key = event["scenario_id"], event["repeat"]
@@ -121,7 +121,8 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
                 for event in events:
                     cells[event["scenario_id"], event["repeat"]].add(event["values"], plan.signatures)
             done += len(batch)
-            failed += sum(key in cells and cells[key].edit["edit_status"] != "ok" for key in map(_key, batch))
+            found = [cells[task.key] for task in batch if task.key in cells]
+            failed += sum(cell.edit["edit_status"] not in ("ok", "input_invalid") for cell in found)
             yield Progress(done, total, failed)
         everything = cells if count == 1 else store.cells()
         if is_complete(plan.header, everything):
@@ -140,10 +141,6 @@ def is_complete(header: Header, cells: Mapping[Key, Cell]) -> bool:
     )
 
 
-def _key(task: Task) -> Key:
-    return task.scenario.id, task.repeat
-
-
 def _batches(plan: Plan, index: int, count: int) -> Iterator[list[Task]]:
     repeats = plan.config.repeats
     mine = range(index - 1, plan.total, count)
@@ -157,118 +154,6 @@ def _batches(plan: Plan, index: int, count: int) -> Iterator[list[Task]]:
         yield batch
 
 
-# -------------------------------------------------------------------------------------------------------- edit
-
-
-def _needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
-    cell = cells.get(_key(task))
-    if cell is None or cell.edit["edit_status"] == "not_run":
-        return True
-    if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
-        return True  # a finished image may have been replaced since it was looked up
-    if cell.edit["edit_status"] == "ok":
-        return not plan.store.edit_path(cell.edit["edit_sha256"]).exists()
-    return bool(cell.edit["attempts"] <= plan.config.retry_on_error)
-
-
-def _is_news(event: Mapping[str, Any], cells: Mapping[Key, Cell]) -> bool:
-    """Whether an edit is another one than the journal has: equal ones keep their values."""
-    cell = cells.get((event["scenario_id"], event["repeat"]))
-    told = ("edit_status", "edit_sha256", "pixels_sha256", "reason", "flags", "attempts")
-    return cell is None or any(cell.edit[name] != event[name] for name in told)
-
-
-def _executor(plan: Plan) -> Executor | None:
-    """Return what runs the editor; None for answers, which are looked up."""
-    if plan.editor is None:
-        return None
-    leaf = leaf_of(plan.editor)
-    if isinstance(leaf, Answers):
-        return None
-    return InProcess(leaf) if plan.config.timeout is None else Worker(spec_of(leaf), plan.config.timeout)
-
-
-def _edit_batch(
-    plan: Plan, executor: Executor | None, tasks: Sequence[Task]
-) -> list[tuple[dict[str, Any], Image | None]]:
-    """Make the edits of a batch; return each one's event, and its image if there is one."""
-    attempts: dict[int, Attempt] = {}
-    for position, task in enumerate(tasks):
-        try:
-            _ = task.scenario.pixels_sha256
-        except Exception as error:  # a suite may be anybody's code
-            reason = str(error) if isinstance(error, EditbenchError) else stable_reason(error)
-            attempts[position] = Attempt("input_invalid", reason=reason)
-    open_ = [position for position in range(len(tasks)) if position not in attempts]
-    tries = dict.fromkeys(range(len(tasks)), 1)
-    for number in range(1, plan.config.retry_on_error + 2):
-        if not open_:
-            break
-        made = _attempts(plan, executor, [tasks[position] for position in open_])
-        attempts.update(zip(open_, made, strict=True))
-        tries.update(dict.fromkeys(open_, number))
-        open_ = [position for position in open_ if attempts[position].status != "ok"]
-    return [_finish(plan, tasks[position], attempts[position], tries[position]) for position in range(len(tasks))]
-
-
-def _attempts(plan: Plan, executor: Executor | None, tasks: Sequence[Task]) -> list[Attempt]:
-    assert plan.editor is not None
-    leaf = leaf_of(plan.editor)
-    if executor is None:
-        assert isinstance(leaf, Answers)
-        attempts = [measured(lambda task=task: [_answer(leaf, task)])[0] for task in tasks]  # type: ignore[misc]
-    else:
-        attempts = executor.run([task.request(leaf.mask_access) for task in tasks])
-    return [_align(plan, task, attempt) for task, attempt in zip(tasks, attempts, strict=True)]
-
-
-def _answer(answers: Answers, task: Task) -> Attempt:
-    try:
-        output = answers.answer(task)
-    except Exception as error:
-        return judge(error)
-    return Attempt("output_missing", reason="no image for this scenario") if output is None else judge(output)
-
-
-def _align(plan: Plan, task: Task, attempt: Attempt) -> Attempt:
-    if attempt.image is None:
-        return attempt
-    height, width = task.scenario.source.shape[:2]
-    try:
-        image, flags = align(Accepted(attempt.image, attempt.flags), height, width, plan.config.align)
-    except InvalidImage as error:
-        return replace(attempt, status="output_invalid", image=None, flags=(), reason=str(error))
-    assert plan.editor is not None
-    return replace(attempt, image=_compose(plan.editor, task, image), flags=flags)
-
-
-def _compose(editor: AnyEditor, task: Task, image: Image) -> Image:
-    if not isinstance(editor, Composite):
-        return image
-    return editor.compose(task.scenario, _compose(editor.editor, task, image))
-
-
-def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[str, Any], Image | None]:
-    scenario = task.scenario
-    event = {
-        "type": "edit",
-        "scenario_id": scenario.id,
-        "cluster": scenario.cluster,
-        "category": scenario.category,
-        "repeat": task.repeat,
-        "edit_status": attempt.status,
-        "edit_sha256": None if attempt.image is None else plan.store.write_edit(attempt.image),
-        "pixels_sha256": None if attempt.status == "input_invalid" else scenario.pixels_sha256,
-        "reason": attempt.reason,
-        "flags": list(attempt.flags),
-        "attempts": tries,
-        "seconds": attempt.seconds,
-        "peak_bytes": attempt.peak_bytes,
-        "traceback": attempt.traceback,
-    }
-    return event, attempt.image
-
-
 # ------------------------------------------------------------------------------------------------------- score
 
 
@@ -279,7 +164,7 @@ def _score_batch(
     events: list[dict[str, Any]] = []
     waiting: dict[tuple[str, ...], list[tuple[Task, Sample]]] = {}
     for task in batch:
-        cell = cells.get(_key(task))
+        cell = cells.get(task.key)
         if cell is None:
             continue
         missing = tuple(spec for spec in plan.signatures if _needs_score(plan, cell, spec))
@@ -287,7 +172,7 @@ def _score_batch(
             continue
         status = cell.edit["edit_status"]
         if status == "ok":
-            image = images.get(_key(task))
+            image = images.get(task.key)
             image = plan.store.read_edit(cell.edit["edit_sha256"]) if image is None else image
             waiting.setdefault(missing, []).append((task, Sample(task.scenario, image)))
         elif status == "input_invalid":

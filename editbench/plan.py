@@ -14,6 +14,7 @@ from typing import Any
 from editbench.editors import code_sha256, load_editor
 from editbench.images import AlignPolicy
 from editbench.metrics import describe, load_metrics
+from editbench.metrics.canaries import drift
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of
 from editbench.specs import did_you_mean, slug
@@ -112,6 +113,11 @@ class Plan:
         """The signature of every metric."""
         return {spec: self.header.signature(spec) for spec in self.metrics}
 
+    @cached_property
+    def drift(self) -> tuple[str, ...]:
+        """Where metrics do not have the values on the canaries that they had when they were written, one line each."""
+        return tuple(drift(self.metrics))
+
     @property
     def total(self) -> int:
         """Number of (scenario, repeat) cells of the whole run, all shards together."""
@@ -136,7 +142,7 @@ def make_plan(
     here = Path.cwd()  # foreign code may change directory
     path = here / config.output_dir if config.output_dir else None
     _check_numbers(config)
-    code = code_sha256(config.editor) if editor is None else None
+    code = code_sha256(config.editor if editor is None else editor)
     chosen = load_editor(config.editor if editor is None else editor)
     suite = chosen_suite(config)
     loaded = load_metrics(config.metrics if metrics is None else metrics)

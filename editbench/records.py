@@ -13,12 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from editbench.types import EDIT_STATUSES, Detailed, EditbenchError, Failed, MaskAccess, Record, Undefined, Value
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 SCHEMA = 1
 """Raised when a reader of today could misread a file of tomorrow."""
@@ -41,7 +38,7 @@ def loads(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode()  # json.loads guesses encodings and lets surrogates pass
     try:
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_finite, parse_float=_finite)
         (dumps(value) if "\\u" in text else text).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -56,10 +53,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
     return result
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"non-finite number {name}")
 
 
 def _finite(text: str) -> float:
@@ -173,7 +166,7 @@ def _check_types(header: Header) -> None:
 
 
 @cache
-def _header_type() -> TypeAdapter[Header]:
+def _header_type() -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Header)
@@ -194,20 +187,18 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 # ----------------------------------------------------------------------------------------------------- records
 
 
-def encodable(text: str) -> str:
-    """Return text that UTF-8 can hold: a lone surrogate (half of an undecodable file name) becomes `?`."""
-    return text.encode(errors="replace").decode()
+def encodable(said: object) -> str:
+    """Return the text of anything, in what UTF-8 can hold: a lone surrogate becomes `?`, a broken `__str__` nothing."""
+    try:
+        return str(said).encode(errors="replace").decode()
+    except Exception:
+        return ""
 
 
 def stable_reason(error: BaseException) -> str:
     """Return one line about an exception without what varies from run to run: memory addresses, temporary files."""
-    try:
-        said = str(error)
-    except Exception:  # foreign exceptions may have a broken __str__
-        said = ""
-    text = " ".join(encodable(said).split())
-    text = re.sub(re.escape(tempfile.gettempdir()) + r"/[^\s/'\"]+", "{tmp}", text)
-    text = re.sub(r"0x[0-9a-fA-F]+", "0x…", text)[:300]
+    text = re.sub(rf"(?<!\w){re.escape(tempfile.gettempdir())}/[^\s/'\"]+", "{tmp}", encodable(error))
+    text = " ".join(re.sub(r"0x[0-9a-fA-F]+", "0x…", text).split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -250,12 +241,13 @@ def record_from_json(data: Any) -> Record:
         raise ValueError(f"record with fields {found}, expected {sorted(names)}")
     if data["edit_status"] not in EDIT_STATUSES:
         raise ValueError(f"edit_status {data['edit_status']!r}, expected one of {', '.join(EDIT_STATUSES)}")
-    for name in ("scenario_id", "cluster", "category"):
-        if not isinstance(data[name], str):
-            raise ValueError(f"{name} {data[name]!r}, expected text")
-    for name in ("edit_sha256", "pixels_sha256", "reason"):
-        if not isinstance(data.get(name), str | None):
-            raise ValueError(f"{name} {data[name]!r}, expected text or null")
+    for name in ("scenario_id", "cluster", "category", "edit_sha256", "pixels_sha256", "reason"):
+        optional = name.endswith("sha256") or name == "reason"
+        if not isinstance(data.get(name), str) and not (optional and data.get(name) is None):
+            raise ValueError(f"{name} {data[name]!r}, expected text{' or null' if optional else ''}")
+    hashes, status = (data["edit_sha256"], data["pixels_sha256"]), data["edit_status"]
+    if [name is not None for name in hashes] != [status == "ok", status != "input_invalid"]:
+        raise ValueError(f"edit_status {status!r} with edit_sha256 {hashes[0]!r} and pixels_sha256 {hashes[1]!r}")
     if type(data["repeat"]) is not int or data["repeat"] < 0:
         raise ValueError(f"repeat {data['repeat']!r}, expected a whole number from 0")
     flags = data.get("flags", [])
@@ -301,22 +293,28 @@ def read_records(path: Path) -> RecordFile:
         raise InvalidRecords(f"{path}: the last line is cut off; restore the file or score the run again")
     lines = data[:-1].split(b"\n")
     records: list[Record] = []
-    number = 1
+    number, last = 1, ("", -1)
     try:
         header = Header.from_json(loads(lines[0]))
         for line in lines[1:]:
             number += 1
-            records.append(record_from_json(loads(line)))
-            if records[-1].repeat >= header.repeats or len(records) > header.suite.scenarios * header.repeats:
-                raise ValueError(
-                    f"{_key(records[-1])} is one too many for {header.suite.scenarios} scenarios x {header.repeats}"
-                )
-            if len(records) > 1 and _key(records[-2]) >= _key(records[-1]):
-                raise ValueError(f"{_key(records[-1])} is a duplicate or out of order")
+            record = record_from_json(loads(line))
+            _check_ranges(header, record)
+            key = record.scenario_id, record.repeat
+            if record.repeat >= header.repeats or len(records) >= header.suite.scenarios * header.repeats:
+                raise ValueError(f"{key} is one too many for {header.suite.scenarios} scenarios x {header.repeats}")
+            if key <= last:
+                raise ValueError(f"{key} is a duplicate or out of order")
+            records.append(record)
+            last = key
     except (InvalidRecords, ValueError) as error:
         raise InvalidRecords(f"{path}:{number}: {error}") from error
     return RecordFile(header, records, hashlib.sha256(data).hexdigest())
 
 
-def _key(record: Record) -> tuple[str, int]:
-    return record.scenario_id, record.repeat
+def _check_ranges(header: Header, record: Record) -> None:
+    for spec, info in header.metrics.items():
+        value, (low, high) = record.values.get(spec), info.range
+        least, most = -math.inf if low is None else low - 1e-6, math.inf if high is None else high + 1e-6  # rounding
+        if isinstance(value, float) and not least <= value <= most:
+            raise ValueError(f"{spec} is {value!r}, outside its range [{low}, {high}]")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editbench.built_in import BUILT_IN, Kind
-from editbench.specs import PYTHON_FILE, PYTHON_MODULE, Spec, SpecError, bracket, did_you_mean, parse, quote
+from editbench.specs import PYTHON_FILE, TOP_MODULE, Spec, SpecError, bracket, did_you_mean, parse, quote
 from editbench.types import EditbenchError
 
 
@@ -32,6 +32,10 @@ def nested(kind: Kind) -> Any:
 # ----------------------------------------------------------------------------------------- names to components
 
 _names: dict[type, str] = {}
+_objects: dict[int, tuple[object, str]] = {}
+"""Components that are named themselves, by id; kept here, so that no other object gets that id."""
+_paths: dict[str, str] = {}
+"""The path of each module that was loaded from a file."""
 
 
 def names(kind: Kind) -> dict[str, str]:
@@ -62,6 +66,8 @@ def lookup(kind: Kind, name: str) -> Any:
             raise SpecError(f"{kind} {name!r} cannot be imported: {reason}") from error
     if isinstance(thing, type):
         _names[thing] = name
+    else:
+        _objects[id(thing)] = thing, name
     return thing
 
 
@@ -72,10 +78,13 @@ def _lookup_foreign(kind: Kind, name: str) -> Any:
     for point in _entry_points(kind):
         if point.name == name:
             return point.load()
-    if PYTHON_MODULE.fullmatch(name):
-        module, _, attribute = name.rpartition(":")
+    module, _, attribute = name.rpartition(":")
+    if module:
         return _attribute(importlib.import_module(module), attribute, name)
+    file = name if name.endswith(".py") else f"{name}.py"
     hint = did_you_mean(name, names(kind)) or f": `editbench list {kind}s` shows all"
+    if file == name or Path(file).is_file():
+        hint = f": write {file}:NAME for what is called NAME in that file"
     raise SpecError(f"unknown {kind} {name!r}{hint}")
 
 
@@ -101,6 +110,7 @@ def _load_file(path: Path) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(name, resolved)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    _paths[name] = str(path)
     sys.modules[name] = module  # dataclasses look their module up while it is being executed
     sys.path.append(str(resolved.parent))  # so that a file can import its neighbours; last, so that it hides nothing
     try:
@@ -127,7 +137,7 @@ def create(kind: Kind, spec: str) -> Any:
     Raises:
         SpecError: for an unknown name or option, or a value of the wrong type.
     """
-    parsed = parse(spec)
+    parsed = _take_apart(kind, spec)
     thing = lookup(kind, parsed.name)
     if not isinstance(thing, type):
         if parsed.bare is not None or parsed.options:
@@ -145,8 +155,25 @@ def create(kind: Kind, spec: str) -> Any:
         raise SpecError(f"{kind} {spec!r}: {reason}") from error
 
 
+def _take_apart(kind: Kind, text: str) -> Spec:
+    parsed, match = parse(text), TOP_MODULE.fullmatch(text)
+    if match is None or parsed.name in names(kind) or not _importable(match["module"]):
+        return parsed
+    return parse(text, top_module=True)
+
+
+def _importable(module: str) -> bool:
+    try:
+        return module != "__main__" and importlib.util.find_spec(module) is not None
+    except ValueError:  # made at run time: another process could not import it
+        return False
+
+
 def _arguments(kind: Kind, parsed: Spec, cls: type) -> dict[str, Any]:
     known = {f.name: f for f in fields(cls) if f.init} if is_dataclass(cls) else {}
+    if not is_dataclass(cls) and (parsed.options or parsed.bare is not None):
+        refused = parsed.bare if parsed.bare is not None else min(parsed.options)
+        raise SpecError(f"{kind} {parsed.name!r} has no option {refused!r}: options are the fields of a dataclass")
     given = dict(parsed.options)
     if parsed.bare is not None:
         first = next((f.name for f in known.values() if f.metadata.get("bare")), None)
@@ -232,10 +259,13 @@ def spec_of(component: Any) -> str:
     given = getattr(component, "spec", None)
     if isinstance(given, str):
         return given
+    named = _objects.get(id(component))
+    if named is not None:
+        return named[1]
     cls = type(component)
     name = _names.get(cls)
     if name is None:
-        name = f"{cls.__module__}:{cls.__qualname__}"
+        name = python_name(cls)
         for entries in BUILT_IN.values():
             for built_in, entry in entries.items():
                 if entry.path == name:
@@ -252,6 +282,12 @@ def spec_of(component: Any) -> str:
         parts.append((not f.metadata.get("bare"), written if f.metadata.get("bare") else f"{f.name}={written}"))
     parts.sort(key=lambda part: part[0])
     return f"{name}:{','.join(text for _, text in parts)}" if parts else name
+
+
+def python_name(thing: Any) -> str:
+    """Return where Python code is: `module:name`, or `path.py:name`; of an object, that of its class."""
+    code = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{_paths.get(code.__module__, code.__module__)}:{code.__qualname__}"
 
 
 def _bracket(text: str) -> str:

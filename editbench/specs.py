@@ -2,7 +2,7 @@
 
 One field of a component may be its *bare* option, written first and without a name (`folder:PATH`). A value with
 commas or brackets stands in brackets, and so does a nested spec (`paste:editor=[recolor:leak=0.3],feather=4`).
-Python code is named by `path/to/file.py:Name` or `package.module:Name`, options following a second colon.
+Python code is named by `path/to/file.py:Name` or `module:Name`, options following a second colon.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from editbench.types import EditbenchError
 OPTION = re.compile(r"([A-Za-z_]\w*)=")
 PYTHON_FILE = re.compile(r"(?P<name>[^:]+\.py:[A-Za-z_]\w*)(?::(?P<options>.*))?", re.DOTALL)
 PYTHON_MODULE = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)+:[A-Za-z_]\w*)(?::(?P<options>.*))?", re.DOTALL)
+TOP_MODULE = re.compile(r"(?P<name>(?P<module>[A-Za-z_]\w*):[A-Za-z_]\w*)(?:[:,](?P<options>.*))?", re.DOTALL)
+"""`module:Name`, which looks like a component with a bare option: only who knows the names can tell."""
 
 
 class SpecError(EditbenchError):
@@ -28,6 +30,8 @@ class SpecError(EditbenchError):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `: did you mean 'x'?` for the nearest known words, or an empty string."""
     near = difflib.get_close_matches(word, sorted(known), n=2, cutoff=0.6)
+    likeness = [difflib.SequenceMatcher(None, word, name).ratio() for name in near]
+    near = [name for name, ratio in zip(near, likeness, strict=True) if ratio > likeness[0] - 0.2]
     near += [name for name in sorted(known) if name.split("@")[0] == word and name not in near]
     return f": did you mean {' or '.join(map(repr, near))}?" if near else ""
 
@@ -56,8 +60,12 @@ def split_list(text: str) -> list[str]:
     return items
 
 
-def parse(text: str) -> Spec:
+def parse(text: str, top_module: bool = False) -> Spec:
     """Take a spec string apart.
+
+    Args:
+        text: the spec string.
+        top_module: whether `module:Name` is Python code in a module of that name, and not a bare option.
 
     >>> parse("paste:editor=[recolor:leak=0.3],feather=4").options
     {'editor': 'recolor:leak=0.3', 'feather': '4'}
@@ -65,7 +73,7 @@ def parse(text: str) -> Spec:
     Raises:
         SpecError: for unbalanced brackets, an option given twice or an empty name.
     """
-    match = _python_name(text)
+    match = TOP_MODULE.fullmatch(text) if top_module else _python_name(text)
     if match:
         name, rest = match["name"], match["options"] or ""
     else:
@@ -161,7 +169,7 @@ def _reads_as(written: str, value: str) -> bool:
 def slug(spec: str) -> str:
     """Return a file name for a spec: readable, safe, and distinct for distinct specs."""
     readable = re.sub(r"[^A-Za-z0-9._@-]+", "-", spec).strip("-.")[:48]
-    return readable if readable == spec else f"{readable}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+    return readable if readable == spec else f"{readable}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}".lstrip("-")
 
 
 def printable(text: str) -> str:

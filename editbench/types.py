@@ -206,6 +206,11 @@ class Task:
     repeat: int
     seed: int
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Scenario id and repeat."""
+        return self.scenario.id, self.repeat
+
     def request(self, access: MaskAccess) -> EditRequest:
         """Return what an editor of this `mask_access` may see, in arrays of its own."""
         scenario = self.scenario

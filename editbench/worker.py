@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -31,7 +32,7 @@ def serve(spec: str) -> None:
     try:
         editor = load_editor(spec)
     except BaseException as error:
-        answers.write(write_frame({"error": encodable(str(error)) or stable_reason(error)}))
+        answers.write(write_frame({"error": encodable(error) or stable_reason(error)}))
         answers.flush()
         return
     assert isinstance(editor, Editor)
@@ -66,5 +67,6 @@ def _end_with(parent: int, folder: str) -> None:
 if __name__ == "__main__":
     _, spec, parent, folder = sys.argv
     _end_with(int(parent), folder)
-    serve(spec)
+    with contextlib.suppress(BrokenPipeError):  # the parent has ended
+        serve(spec)
     _end(folder)

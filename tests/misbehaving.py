@@ -95,5 +95,50 @@ class Flaky:
         return [request.source]
 
 
+class Darkens:
+    """Draws on its input, and gives up on a batch once it has done so."""
+
+    mask_access = "hint"
+
+    def edit(self, requests):
+        for request in requests:
+            request.source[request.mask] //= 2
+        if len(requests) > 2:
+            raise MemoryError
+        return [request.source for request in requests]
+
+
+def says_odd_things(source, instruction, mask, seed):
+    raise ValueError("file \ud800 \udcff")
+
+
+class Unsayable(Exception):
+    def __str__(self):
+        raise RuntimeError("not even this")
+
+
+def says_nothing(source, instruction, mask, seed):
+    raise Unsayable
+
+
+def loses_a_file(source, instruction, mask, seed):
+    import tempfile
+    from pathlib import Path
+
+    folder = tempfile.mkdtemp()
+    Path(folder).rmdir()
+    Path(folder, "weights.bin").read_bytes()
+
+
+def leaves_files(source, instruction, mask, seed):
+    import tempfile
+    from pathlib import Path
+
+    (Path(tempfile.mkdtemp(prefix="left-behind-")) / "large.bin").write_bytes(bytes(1000))
+    if seed % 2:
+        time.sleep(3600)
+    return source
+
+
 def inverts(source, instruction, mask, seed):
     return 255 - source

@@ -23,9 +23,10 @@ LAYERS = (
     ("execute",),
     # L3
     ("plan", "worker"),
+    ("editing",),
     ("loops",),
     # L4
-    ("merge", "board", "shapes_tiny"),
+    ("merge", "board", "shapes_tiny", "cards"),
     ("audit",),
     ("report",),
     # L5
@@ -117,7 +118,7 @@ def test_the_board_knows_no_metric_no_editor_and_no_suite():
     [
         ["--help"],
         ["list"],
-        ["run", "--suite", "shapes@1:size=32", "--editor", "recolor", "--limit", "2"],
+        ["run", "--suite", "shapes@1:size=32", "--editor", "recolor", "--limit", "2", "--metrics", "composite,seam"],
         ["check", "editor", "identity"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),

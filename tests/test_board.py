@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import scipy.stats
 
-from editbench.board import CSV_COLUMNS, Column, build_boards, decimal, to_csv
+from editbench.board import Column, build_boards, decimal
 from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo, format_records, read_records
+from editbench.report.table import CSV_COLUMNS, to_csv
 from editbench.types import EditbenchError, Failed, Record, Undefined
 
 PSNR, MAE = "psnr:region=keep", "mae:region=keep"
@@ -39,17 +40,21 @@ def run(tmp_path, label, rows, scenarios=4, repeats=1, metrics=METRICS, align="e
     for name, cluster, status, values in rows:
         pixels = None if status == "input_invalid" else name * 8
         repeat = seen.count(name)
-        records.append(Record(name, cluster, "edit", repeat, status, None, pixels, values=values))
+        edit = "ed" * 32 if status == "ok" else None
+        records.append(Record(name, cluster, "edit", repeat, status, edit, pixels, values=values))
         seen.append(name)
     path = tmp_path / f"{label}.jsonl"
     path.write_bytes(b"".join(format_records(header, records)))
     return read_records(path)
 
 
+def simple_rows(names, composite):
+    return [(name, name, "ok", scored(composite, 1.0, 30.0)) for name in names]
+
+
 def simple(tmp_path, label, composite, count=4, **options):
     """A run with one composite on every scenario."""
-    rows = [(name, name, "ok", scored(composite, 1.0, 30.0)) for name in "abcd"[:count]]
-    return run(tmp_path, label, rows, **options)
+    return run(tmp_path, label, simple_rows("abcd"[:count], composite), **options)
 
 
 def only(files):
@@ -145,8 +150,17 @@ def test_failed_edits_only_are_success_0_and_no_fidelity(tmp_path):
 
 def test_a_metric_error_on_a_good_edit_is_not_turned_into_a_zero(tmp_path):
     rows = [("a", "a", "ok", scored(Failed("crashed"), 1.0, 30.0)), ("b", "b", "ok", scored(1.0, 1.0, 30.0))]
-    found = cells(only([run(tmp_path, "mine", rows, scenarios=2)]), "mine")["composite"]
-    assert (numbers(found), found.errors) == ((1.0, 1, 1), 1)
+    board = only([run(tmp_path, "mine", rows, scenarios=2), simple(tmp_path, "poor", 0.1, 2, scenarios=2)])
+    found = cells(board, "mine")["composite"]
+    assert (numbers(found), found.errors, found.crashes) == ((1.0, 1, 1), 1, ("crashed",))
+    assert ranks(board) == [("poor", 1), ("mine", None)]
+    assert [(row.complete, row.gap) for row in board.rows] == [(True, ""), (False, "1 error")]
+
+
+def test_a_fidelity_that_could_not_be_computed_says_its_n_and_keeps_the_rank(tmp_path):
+    rows = [("a", "a", "ok", scored(1.0, 1.0, Failed("crashed"))), ("b", "b", "ok", scored(1.0, 1.0, 30.0))]
+    board = only([run(tmp_path, "mine", rows, scenarios=2)])
+    assert ranks(board) == [("mine", 1)] and numbers(cells(board, "mine")[PSNR]) == (30.0, 1, 1)
 
 
 def test_a_failed_value_that_is_a_whole_number_counts_too(tmp_path):
@@ -171,7 +185,20 @@ def test_unreadable_input_leaves_the_denominator_and_is_nobodys_failure(tmp_path
     row, found = only([file]).rows[0], cells(only([file]), "mine")
     assert numbers(found["success"]) == (pytest.approx(2 / 3), 3, 3)
     assert numbers(found["composite"]) == (0.5, 3, 3)
-    assert (row.failed, row.coverage, row.complete) == (1, 0.75, False)
+    assert (row.total, row.failed, row.coverage, row.complete, row.rank) == (3, 1, 1.0, True, 1)
+    assert row.statuses["input_invalid"] == row.unreadable == 1
+
+
+def test_what_another_run_could_read_was_not_tried(tmp_path):
+    """Nobody leaves a hard scenario out by not reading it; one that nobody can read is in nobody's way."""
+    invalid = dict.fromkeys(METRICS, Failed("input invalid"))
+    rows = [("a", "a", "ok", scored(1.0, 1.0, 30.0)), *((name, name, "input_invalid", invalid) for name in "bc")]
+    one = run(tmp_path, "one", rows, scenarios=3)
+    assert ranks(only([one])) == [("one", 1)]
+    other = run(tmp_path, "other", [*simple_rows("ab", 0.5), rows[2]], scenarios=3)
+    board = only([one, other])
+    assert ranks(board) == [("other", 1), ("one", None)]
+    assert [(row.total, row.coverage, row.gap) for row in board.rows] == [(2, 1.0, ""), (2, 0.5, "50 % tried")]
 
 
 @pytest.mark.parametrize(("value", "capped"), [(100.0, 4), (99.999, 0), (math.nextafter(100.0, 0), 0)])
@@ -260,9 +287,11 @@ def test_a_run_whose_scoring_was_interrupted_is_incomplete(tmp_path):
     assert numbers(cells(board, "interrupted")["composite"]) == (1.0, 1, 1)
 
 
-def test_a_failed_run_is_complete_and_ranked_last(tmp_path):
+def test_a_run_that_failed_altogether_is_complete_stands_last_and_has_no_rank(tmp_path):
     failed = run(tmp_path, "failed", [(name, name, "editor_killed", FAILED) for name in "abcd"])
-    assert ranks(only([failed, simple(tmp_path, "poor", 0.1)])) == [("poor", 1), ("failed", 2)]
+    board = only([failed, simple(tmp_path, "poor", 0.1), simple(tmp_path, "zero", 0.0)])
+    assert ranks(board) == [("poor", 1), ("zero", 2), ("failed", None)] and board.rows[2].complete
+    assert ranks(only([failed])) == [("failed", None)]
 
 
 def test_a_board_without_checks_is_not_ranked_and_sorted_by_label(tmp_path):
@@ -310,8 +339,43 @@ def test_other_pixels_under_one_id_are_refused_and_unreadable_ones_are_not(tmp_p
 
     same = [record.pixels_sha256 for record in file.records]
     assert len(only([file, seen("two", None, *same[1:])]).rows) == 2
-    with pytest.raises(EditbenchError, match="'one' and 'three' saw different pixels in 'b'"):
+    with pytest.raises(EditbenchError, match=r"scenario 'b' of toy@1: the hash of its pixels .* 'one' .* 'three'"):
         build_boards([file, seen("two", None, *same[1:]), seen("three", same[0], "ee" * 32, *same[2:])])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"cluster": "elsewhere"},
+            r"scenario 'b' of toy@1: the cluster is 'b' according to 'one' and 'elsewhere' accord",
+        ),
+        ({"category": "remove"}, r"scenario 'b' of toy@1: the category is 'edit' according to 'one' and 'remove'"),
+        ({"scenario_id": "z"}, r"'two' has records of 'z': not one of toy@1's 4"),
+        (
+            {"values": scored(Undefined("no-op"), 1.0, 30.0)},
+            r"scenario 'b' of toy@1: composite \(\w+\) is a number according to 'one' and undefined according to 'two'",
+        ),
+    ],
+    ids=["cluster", "category", "id", "undefined"],
+)
+def test_what_does_not_depend_on_the_editor_is_the_same_in_every_row(tmp_path, change, message):
+    file, other = simple(tmp_path, "one", 0.5), simple(tmp_path, "two", 0.0)
+    records = [replace(r, **change) if r.scenario_id == "b" else r for r in other.records]
+    assert len(only([file, other]).rows) == 2
+    with pytest.raises(EditbenchError, match=message):
+        build_boards([file, replace(other, records=records)])
+    foreign = [replace(r, scenario_id=f"z-{r.scenario_id}") for r in other.records]
+    with pytest.raises(EditbenchError, match="'two' has records of 'z-a'"):
+        build_boards([file, replace(other, records=foreign)])
+
+
+def test_a_metric_of_another_signature_may_be_undefined_elsewhere_and_so_may_a_failure(tmp_path):
+    values = scored(Undefined("no-op"), 1.0, 30.0)
+    newer = {**METRICS, "composite": replace(METRICS["composite"], version=2)}
+    other = run(tmp_path, "two", [(name, name, "ok", values) for name in "abcd"], metrics=newer)
+    failed = run(tmp_path, "three", [(name, name, "editor_error", FAILED) for name in "abcd"])
+    assert len(only([simple(tmp_path, "one", 0.5), other, failed]).rows) == 3
 
 
 # --------------------------------------------------------------------------------------------------------- CSV

@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import subprocess
@@ -7,8 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
+from rich.text import Text
 
 import editbench
+from editbench.board import Board, Cell, Column, Row
+from editbench.console import bar
+from editbench.records import EditorInfo, MetricInfo, SuiteInfo
+from editbench.report.terminal import board_table
+from editbench.stats import Estimate
 
 SMALL = "shapes@1:size=32"
 
@@ -84,7 +92,7 @@ def test_json_output_is_json(tmp_path):
     assert result["complete"] and result["statuses"] == {"ok": 3} and result["means"]["psnr:region=keep"] == 100.0
 
 
-@pytest.mark.parametrize(("allowed", "code"), [("0.5", 0), ("0.1", 3), ("2", 0), ("0", 3)])
+@pytest.mark.parametrize(("allowed", "code"), [("0.5", 0), ("0.1", 3), ("2", 0), ("0", 3), ("-1", 2)])
 def test_fail_on_error_is_a_share_or_a_count(tmp_path, allowed, code):
     arguments = ["run", "--suite", SMALL, "--editor", "biharmonic", "--sample-id", "style-000"]
     arguments += ["--sample-id", "recolour-000", "--sample-id", "remove-000", "--fail-on-error", allowed]
@@ -131,7 +139,10 @@ def test_the_schema_of_config_files_is_exported():
 
 def test_edit_then_score_then_board(tmp_path):
     options = ["--suite", SMALL, "--editor", "fill", "--limit", "4", "--output-dir", "run"]
-    assert run("edit", *options, cwd=tmp_path).returncode == 0
+    made = run("edit", *options, cwd=tmp_path)
+    assert made.returncode == 0 and "fill on shapes@1:size=32[first=4]: 4 of 4 edits are made\n" in made.stdout
+    assert "incomplete" not in made.stdout and "┃" not in made.stdout
+    assert re.search(r"next: +editbench score \S+/run\n", made.stdout)
     assert not (tmp_path / "run/records.jsonl").exists()
     done = run("score", "run", "--metrics", "mse:region=all", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -141,6 +152,117 @@ def test_edit_then_score_then_board(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "identity" in done.stdout and (tmp_path / "out.csv").read_text().count("mse:region=all") == 1
     assert "<table" in (tmp_path / "out.html").read_text()
+
+
+def test_a_shard_names_the_others_and_how_to_join_them(tmp_path):
+    options = ["--suite", SMALL, "--editor", "fill", "--limit", "4", "--metrics", "success"]
+    done = run("run", *options, "--shard", "1/2", "--output-dir", "one", cwd=tmp_path)
+    assert done.returncode == 0 and "2 of 4 edits are for other shards than 1/2" in done.stdout
+    assert "editbench merge" in done.stdout and "editbench report" not in done.stdout
+    assert "(incomplete: 50 % tried)" in done.stdout
+    done = run("run", *options, "--shard", "2/2", "--output-dir", "one", cwd=tmp_path)
+    assert "editbench report" in done.stdout and "shards" not in done.stdout and "incomplete" not in done.stdout
+
+
+METRICS = """
+from dataclasses import dataclass
+from editbench.regions import RegionName
+
+
+@dataclass(frozen=True)
+class Flaky:
+    version = 1
+    direction = "higher"
+    unit = ""
+    range = (0.0, 1.0)
+    needs = ()
+    libraries = ()
+
+    def score(self, samples):
+        raise ValueError("no luck")
+
+
+@dataclass(frozen=True)
+class Depth(Flaky):
+    region: RegionName
+
+    def score(self, samples):
+        return [0.25 for _ in samples]
+"""
+
+
+def test_metrics_of_ones_own_are_in_the_table_and_their_errors_below_it(tmp_path):
+    (tmp_path / "m.py").write_text(METRICS)
+    options = ["--suite", SMALL, "--editor", "jpeg", "--limit", "3", "--output-dir", "out"]
+    metrics = "m.py:Flaky,m.py:Depth:region=edit,psnr:region=all,success"
+    done = run("run", *options, "--metrics", metrics, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "0.250" in done.stdout and "psnr ↑" in done.stdout and "region=all" in done.stdout
+    assert "m.py:Flaky: 3 errors on good edits, the first: ValueError: no luck\n" in done.stdout
+    again = json.loads(run("run", *options, "--metrics", metrics, "--json", cwd=tmp_path).stdout)
+    assert again["errors"] == {"m.py:Flaky": 3}
+
+
+def test_names_are_never_read_as_markup(tmp_path):
+    options = ["--suite", SMALL, "--editor", "paste:editor=[recolor:leak=0.3]", "--metrics", "mae:region=keep"]
+    done = run("run", *options, "--limit", "3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "shapes@1:size=32[first=3] · 3 scenarios" in done.stdout
+    assert "paste:editor=[recolor:leak=0.3]" in done.stdout and "paste:editor=[recolor:leak=0.3]: 3/3" in done.stderr
+    text = Text()
+    with bar(Console(file=io.StringIO(), force_terminal=True)) as progress:
+        progress.add_task("a=[b] folder:x:y", total=1, note="[c] :smile:")
+        for cell in progress.make_tasks_table(progress.tasks).columns[0].cells:
+            text.append_text(cell)
+        for cell in progress.make_tasks_table(progress.tasks).columns[3].cells:
+            text.append_text(cell)
+    assert text.plain == "a=[b] folder:x:y[c] :smile:"
+
+
+def test_the_help_shows_what_options_default_to():
+    told = " ".join(run("run", "--help").stdout.replace("│", " ").split())
+    for default in ("the editor's spec", "the standard set", "runs/<suite>/<label>", "what the editor asks for, or 1"):
+        assert f"[default: ({default})]" in told
+
+
+def interval(mean, low, high, largest=1.0):
+    found = Cell(Estimate(mean, low, high, 9, 9), MetricInfo(1, "higher", "", (0.0, largest)), 0, 0, 0, 0, ())
+    row = Row(EditorInfo("x", "x", "none"), {Column("m", "s"): found}, {"ok": 9}, 0, None, "")
+    table = board_table(Board(SuiteInfo("[b]toy[/b]", "", 9, ""), (Column("m", "s"),), (row,)), 100)
+    assert table.title.plain.startswith("[b]toy[/b]")
+    (text,) = table.columns[4].cells
+    return text.plain
+
+
+def test_an_interval_is_a_plus_minus_only_where_it_is_symmetric():
+    assert interval(0.5, 0.4, 0.6) == "0.500 ±0.100"
+    assert interval(0.5, 0.41, 0.6) == "0.500 ±0.100"
+    assert interval(0.6667, 0, 1) == "0.667 [0, 1]"
+    assert interval(0.1, 0, 0.326) == "0.100 [0, 0.326]"
+    assert interval(95.0, 80.04, 100.0, largest=100.0) == "95.0 [80.0, 100]"
+    assert interval(0.0, 0.0, 0.0) == "0.000 ±0.000" and interval(0.5, None, None) == "0.500"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["suite", "shpes@1"], 2),
+        (["editor", "identty"], 2),
+        (["metric", "psnr:region=kep"], 2),
+        (["metric", "m.py:Flaky"], 5),
+        (["editor", "m.py:Flaky"], 2),
+        (["editor", "identity"], 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_checks_exit_5_for_findings_and_2_for_what_cannot_be_loaded(tmp_path, arguments, code):
+    (tmp_path / "m.py").write_text(METRICS)
+    done = run("check", *arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_the_package_lists_what_it_offers():
+    assert set(editbench.__all__) <= set(dir(editbench)) and "__version__" in dir(editbench)
 
 
 def test_report_writes_the_gallery_of_a_run(tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 
@@ -16,9 +17,11 @@ from skimage.color import deltaE_cie76, rgb2lab
 
 import editbench as eb
 from editbench.colours import COLOURS
-from editbench.editors import code_sha256, editor_spec, load_editor
+from editbench.editors import code_sha256, load_editor
 from editbench.editors.controls import Paste
+from editbench.execute import InProcess
 from editbench.images import InvalidImage, as_image, encode_png, resize
+from editbench.registry import spec_of
 from editbench.testing import toy_scenarios
 from editbench.types import Content, EditbenchError, EditRequest, OutputMissing, Scenario, Task
 
@@ -65,7 +68,7 @@ def equal(first, second):
 )
 def test_a_control_says_that_it_is_one_and_what_it_sees(editor, access):
     loaded = load_editor(editor)
-    assert loaded.control is True and loaded.mask_access == access and editor_spec(loaded) == editor
+    assert loaded.control is True and loaded.mask_access == access and spec_of(loaded) == editor
 
 
 def test_identity_returns_the_source():
@@ -262,9 +265,9 @@ def test_a_nested_spec_is_taken_apart_and_written_back():
     paste = load_editor(spec)
     assert (paste.feather, paste.editor.leak, paste.mask_access) == (4, 0.3, "region")
     assert paste.editor.mask_access == "hint" and paste.control
-    assert editor_spec(paste) == spec
+    assert spec_of(paste) == spec
     twice = load_editor("paste:editor=[paste:editor=[recolor:leak=0.3],feather=4]")
-    assert twice.editor == paste and editor_spec(twice) == f"paste:editor=[{spec}]"
+    assert twice.editor == paste and spec_of(twice) == f"paste:editor=[{spec}]"
     assert not load_editor("paste:editor=biharmonic").control
 
 
@@ -287,7 +290,7 @@ def test_a_function_or_class_in_a_file_can_be_pasted(tmp_path):
     for name in ("invert", "Editor"):
         spec = f"paste:editor=[{tmp_path}/mine.py:{name}]"
         paste = load_editor(spec)
-        assert editor_spec(paste) == spec and editor_spec(paste.editor) == f"{tmp_path}/mine.py:{name}"
+        assert spec_of(paste) == spec and spec_of(paste.editor) == f"{tmp_path}/mine.py:{name}"
         result = eb.run(
             spec,
             suite="shapes@1:size=32",
@@ -310,6 +313,11 @@ def test_the_code_of_a_pasted_editor_is_part_of_a_runs_identity(tmp_path):
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
     for spec in (f"{path}:Editor", f"paste:editor=[{path}:Editor],feather=2"):
         assert code_sha256(spec) == expected
+    path.write_text(FOREIGN + "\nready = Editor()\n")
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert code_sha256(spec_of(load_editor(f"{path}:ready"))) == expected
+    with pytest.raises(EditbenchError, match=r"no file 'nowhere\.py'"):
+        code_sha256("paste:editor=[nowhere.py:edit]")
     assert code_sha256("paste:editor=[recolor:leak=0.3]") is None and code_sha256("identity") is None
 
 
@@ -524,7 +532,9 @@ def test_a_name_with_a_number_after_an_at_sign_answers_that_repeat(tmp_path):
     for name, level in (("s0", 1), ("s0@1", 11), ("s0@12", 21), ("s1@1", 31), ("s1@final", 41), ("s1@", 51)):
         paint(tmp_path / f"{name}.png", level)
     answers = load_editor(f"folder:{tmp_path}")
-    (extra,) = answers.prepare(suite)
+    first, twelfth, extra = answers.prepare(suite)
+    assert first.endswith("1 of 2 scenarios have no image: s1")
+    assert twelfth.endswith("1 of 2 scenarios have no image for repeat 12: s1")
     assert extra.endswith("2 of 4 ids are not in the suite: s1@, s1@final")
     assert [levels(answers, suite, repeat) for repeat in (0, 1, 2, 12)] == [[1, None], [11, 31], [None] * 2, [21, None]]
 
@@ -538,8 +548,11 @@ def test_two_images_for_one_scenario_are_refused(tmp_path):
 
 def test_a_folder_that_answers_nothing_is_refused_with_an_example(tmp_path):
     paint(tmp_path / "0001.png", 0)
-    with pytest.raises(EditbenchError, match=r"no image for any of the 2 scenarios; expected names like s0\.png"):
+    with pytest.raises(EditbenchError, match=r"no image for any of the 2 scenarios; expected s0\.png"):
         load_editor(f"folder:{tmp_path}").prepare(gallery("ab"))
+    (tmp_path / "list.jsonl").write_text('{"id": "s0", "image_path": "x.png"}\n')
+    with pytest.raises(EditbenchError, match=r"it names files that do not exist: .*x\.png"):
+        load_editor(f"folder:{tmp_path / 'list.jsonl'}").prepare(gallery("ab"))
     with pytest.raises(EditbenchError, match="no folder or JSONL file"):
         load_editor(f"folder:{tmp_path / 'gone'}").prepare(gallery("ab"))
 
@@ -554,11 +567,14 @@ def test_a_jsonl_lists_images_relative_to_itself(tmp_path):
         {"id": "s1", "image_path": "y.png", "repeat": 1},
         {"id": "s2", "image_path": "gone.png"},
     ]
-    text = "".join(json.dumps(item) + "\n" for item in items)
+    text = "\n".join(json.dumps(item) + "\n" for item in items)  # blank lines do no harm
     (tmp_path / "list.jsonl").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     answers = load_editor(f"folder:{tmp_path / 'list.jsonl'},mask_access=hint")
-    assert answers.mask_access == "hint" and list(answers.prepare(suite)) == []
-    assert levels(answers, suite) == [20, 10, None]
+    absent, missing, missing_again = answers.prepare(suite)
+    assert absent.endswith(f"1 of 4 files do not exist: {tmp_path / 'gone.png'}")
+    assert missing.endswith("1 of 3 scenarios have no image: s2")
+    assert missing_again.endswith("2 of 3 scenarios have no image for repeat 1: s0, s2")
+    assert answers.mask_access == "hint" and levels(answers, suite) == [20, 10, None]
     assert levels(answers, suite, repeat=1) == [None, 20, None]
 
 
@@ -571,10 +587,12 @@ def test_a_jsonl_lists_images_relative_to_itself(tmp_path):
         ('{"id": "s1", "id": "s0", "image_path": "x.png"}', "duplicate key 'id'"),
         ('["s1", "x.png"]', "expected {"),
         ("s1 x.png", "expected {"),
+        ('{"id": "s1", "image_path": "\udcff.png"}', "can't decode byte 0xff"),
     ],
 )
 def test_a_wrong_line_of_a_list_is_refused_with_its_number(tmp_path, line, message):
-    (tmp_path / "list.jsonl").write_text('{"id": "s0", "image_path": "x.png"}\n' + line + "\n")
+    text = '{"id": "s0", "image_path": "x.png"}\n' + line + "\n"
+    (tmp_path / "list.jsonl").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(EditbenchError) as caught:
         load_editor(f"folder:{tmp_path / 'list.jsonl'}").prepare(gallery("ab"))
     assert str(caught.value).startswith(f"{tmp_path / 'list.jsonl'}:2: ") and message in str(caught.value)
@@ -717,7 +735,7 @@ def test_each_output_of_a_program_is_judged_on_its_own(box):
     for failed in (reason, both):
         assert isinstance(failed, RuntimeError) and str(failed) == "✨ no face found"
     assert isinstance(garbage, InvalidImage) and "not a PNG, JPEG or WebP" in str(garbage)
-    assert isinstance(nothing, OutputMissing) and "0004.png" in str(nothing)
+    assert isinstance(nothing, OutputMissing) and "{out}/{name}.png" in str(nothing)
 
 
 @pytest.mark.parametrize(
@@ -733,9 +751,67 @@ def test_a_program_that_breaks_down_keeps_what_it_had_finished(box, word, reason
     assert isinstance(failed, RuntimeError) and str(failed) == reason
 
 
-def test_a_program_that_is_not_there_is_named():
-    with pytest.raises(RuntimeError, match="cannot start '/nowhere/edit': No such file or directory"):
-        edit("command:/nowhere/edit {request} {out}", ask(crop()))
+def test_a_program_that_goes_away_is_named(tmp_path):
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    editor = load_editor(f"command:{tool} {{request}} {{out}}")
+    tool.unlink()
+    with pytest.raises(RuntimeError, match=r"cannot start '.*tool': No such file or directory"):
+        editor.edit([ask(crop())])
+
+
+DIES = """
+import json, pathlib, shutil, sys
+request, out, log = map(pathlib.Path, sys.argv[1:4])
+items = [json.loads(line) for line in (request / "requests.jsonl").read_text().splitlines()]
+with (log / "starts").open("a") as starts:
+    starts.write(f"{len(items)}\\n")
+for item in items:
+    if item["instruction"] == "die":
+        (out / f"{item['name']}.png").write_bytes(b"half a picture")
+        sys.exit(f"cannot do {request / item['source']}, nor write {out}/{item['name']}.png")
+    if item["instruction"] == "no":
+        (out / f"{item['name']}.error.txt").write_text(f"nothing to see in {request}/{item['name']}.source.png")
+        continue
+    shutil.copy(request / item["source"], out / f"{item['name']}.png")
+"""
+
+
+def test_a_program_that_dies_is_charged_for_the_culprit_alone_and_says_the_same_in_any_batch(box):
+    editor = load_editor(program(box, DIES))
+    words = ["go", "no", "die", "go", "die", "go"]
+    requests = [ask(crop(top=top), None, word) for top, word in enumerate(words)]
+    together, alone = InProcess(editor).run(requests), [InProcess(editor).run([request])[0] for request in requests]
+    assert (box / "log" / "starts").read_text().split() == ["6", *"1111", *"111111"]
+    assert [attempt.status for attempt in together] == ["ok", *["editor_error"] * 2, "ok", "editor_error", "ok"]
+    assert [(a.status, a.reason) for a in together] == [(a.status, a.reason) for a in alone]
+    assert together[1].reason == "RuntimeError: nothing to see in {request}/{name}.source.png"
+    assert together[2].reason == (
+        "ProgramFailed: the program ended with status 1: "
+        "cannot do {request}/{name}.source.png, nor write {out}/{name}.png"
+    )
+    images = zip(together, requests, strict=True)
+    assert all(equal(attempt.image, request.source) for attempt, request in images if attempt.status == "ok")
+
+
+MEASURED = """
+import sys
+from editbench.editors import load_editor
+from editbench.execute import InProcess
+from editbench.testing import toy_scenarios
+from editbench.types import Task
+request = Task(toy_scenarios()[0], 0, 7).request("none")
+print(*[InProcess(load_editor(spec)).run([request])[0].peak_bytes for spec in sys.argv[1:]])
+"""
+
+
+def test_the_peak_memory_of_a_program_is_its_own_and_unknown_below_ours(box):
+    hungry = program(box, "held = bytearray(b'x') * (600 << 20)\n")
+    script = [sys.executable, "-c", MEASURED, hungry, "command:true {request} {out}", "identity"]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    large, small, ours = map(int, done.stdout.split())
+    assert large > 600 << 20 and small == 0 and 20 << 20 < ours < 500 << 20
 
 
 def test_a_program_cannot_read_what_stands_on_our_standard_input(box):
@@ -767,6 +843,10 @@ def test_a_program_is_started_once_a_batch_of_the_size_it_declares(box):
         ("command:edit {request}", "lacks {out}"),
         ("command:edit {request} {out},batch_size=0", "batch_size=0, expected at least 1"),
         ("command:edit {request} {out},mask_access=some", "mask_access='some', expected one of none, hint, region"),
+        ("command:nosuchprog {request} {out}", "no program 'nosuchprog' (not found, or not executable)"),
+        ("command:./nowhere/edit {request} {out}", "no program './nowhere/edit' (not found"),
+        (f"command:{sys.executable} -u nofile.py {{request}} {{out}}", "no file 'nofile.py'"),
+        ("command:python 'edit {request} {out}", "cannot be split into words: No closing quotation"),
     ],
 )
 def test_a_command_that_cannot_work_is_refused(spec, message):
@@ -858,6 +938,16 @@ def curious(source):
 curious.mask_access = "peek"
 
 
+def claims(metrics):
+    """An editor trained on something else than a tuple of metrics."""
+
+    def editor(source):
+        return source
+
+    editor.trained_on = metrics
+    return editor
+
+
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
@@ -866,6 +956,10 @@ curious.mask_access = "peek"
         (Curious(), "mask_access='all', expected none, hint, region"),
         (Paste(Curious()), "mask_access='all', expected none, hint, region"),
         (Curious, "is a class, expected an instance"),
+        (claims("psnr"), "trained_on='psnr', expected a tuple of metric specs"),
+        (claims(None), "trained_on=None, expected a tuple of metric specs"),
+        (claims({"psnr"}), "trained_on={'psnr'}, expected a tuple of metric specs"),
+        (Paste(claims("psnr")), "trained_on='psnr', expected a tuple of metric specs"),
         (3, "is a int, expected a function (source, instruction, mask, seed) -> image"),
         ("editbench.colours:COLOURS", "is a dict, expected a function"),
         ("editbench.colours:COLORS", "has no 'COLORS': did you mean 'COLOURS'?"),

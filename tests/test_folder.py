@@ -120,7 +120,7 @@ def test_a_link_out_of_the_folder_is_not_followed(root):
 def test_a_link_in_a_circle_costs_one_scenario_and_not_the_run(root):
     (root / "a1.png").symlink_to(root / "a2.png")
     (root / "a2.png").symlink_to(root / "a1.png")
-    suite, findings = check_suite(write(root, {"source": "a1.png"}, {}))
+    _, findings = check_suite(write(root, {"source": "a1.png"}, {}))
     (error,) = [finding.text for finding in findings if finding.error]
     assert error.startswith(f"{root / 'scenarios.jsonl'}:1: s0: source 'a1.png': ")
     run = eb.run("identity", suite=f"folder:{root}", output_dir=str(root / "run"))
@@ -144,8 +144,8 @@ def test_a_manifest_that_is_not_utf_8_is_refused_with_its_place(root, content, p
     assert str(caught.value).startswith(f"{path}:{place} the line is not UTF-8, expected one JSON object a line")
     suite, findings = check_suite(f"folder:{path}")
     assert suite is None and any(place in finding.text for finding in findings)
-    command = [sys.executable, "-m", "editbench", "run", "--suite", f"folder:{path}", "--output-dir", str(root / "run")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "editbench", "run", "--suite", f"folder:{path}", "--editor", "identity"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert done.returncode == 2 and place in done.stderr and "Traceback" not in done.stderr
 
 
@@ -267,11 +267,11 @@ def test_check_lists_every_bad_line_of_a_manifest(root):
     assert [finding.text.split(": ")[0].rsplit(":", 1)[1] for finding in findings] == ["1", "3"]
 
 
-def test_the_check_command_writes_an_overlay_page_and_exits_1_on_errors(root):
+def test_the_check_command_writes_an_overlay_page_and_exits_5_on_errors(root):
     (root / "text.png").write_text("hello")
     command = [sys.executable, "-m", "editbench", "check", "suite", write(root, {}, {"source": "text.png"})]
     done = subprocess.run([*command, "--html", str(root / "out")], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 5
     place = f"{root / 'scenarios.jsonl'}:2: s1"
     assert f"error: {place}: source 'text.png': not a PNG" in done.stdout
     page = next((root / "out").glob("*.html"))

@@ -261,7 +261,16 @@ def test_a_signature_is_12_hex_digits_and_always_the_same():
 # ----------------------------------------------------------------------------------------------------- records
 
 values = finite | st.builds(Undefined, text) | st.builds(Failed, text)
-hashes = st.none() | st.text("0123456789abcdef", min_size=64, max_size=64)
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+def with_its_hashes(record):
+    """An edit has a hash if it is there, a scenario if it could be read."""
+    edit = record.edit_sha256 if record.edit_status == "ok" else None
+    pixels = None if record.edit_status == "input_invalid" else record.pixels_sha256
+    return replace(record, edit_sha256=edit, pixels_sha256=pixels)
+
+
 records = st.builds(
     Record,
     scenario_id=text,
@@ -274,7 +283,7 @@ records = st.builds(
     reason=st.none() | text.filter(bool),
     flags=st.lists(text, max_size=2).map(tuple),
     values=st.dictionaries(text, values, max_size=3),
-)
+).map(with_its_hashes)
 
 
 @given(records)
@@ -329,6 +338,9 @@ def test_a_value_is_one_of_three_things():
         ("cluster", None),
         ("category", None),
         ("edit_sha256", 12),
+        ("edit_sha256", None),
+        ("edit_status", "editor_error"),
+        ("pixels_sha256", None),
         ("pixels_sha256", ["34"]),
         ("reason", 1),
         ("flags", "alpha"),
@@ -351,6 +363,27 @@ def test_a_malformed_record_is_named_with_file_and_line(tmp_path, name, value):
         read_records(path)
     assert str(caught.value).startswith(f"{path}:3: ")
     assert name in str(caught.value) or "metric value" in str(caught.value) or "non-finite" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "good"),
+    [
+        (PSNR, -0.001, False),
+        (PSNR, -1e-9, True),  # rounding
+        (PSNR, 1e6, True),  # no upper end
+        ("success", 1.001, False),
+        ("success", 1.0000001, True),
+        ("success", 5.0, False),
+        ("success", Undefined("no checks"), True),
+    ],
+)
+def test_a_value_outside_the_range_of_its_metric_is_refused_with_file_and_line(tmp_path, name, value, good):
+    path = write(tmp_path / "records.jsonl", record("a"), replace(record("b"), values={name: value}))
+    if good:
+        assert read_records(path).records[1].values == {name: value}
+        return
+    with pytest.raises(InvalidRecords, match=rf"records\.jsonl:3: {name} is {value}, outside its range \[0\.0, "):
+        read_records(path)
 
 
 # ------------------------------------------------------------------------------------------------ record files

@@ -13,10 +13,13 @@ import editbench as eb
 from editbench.board import build_boards
 from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo
 from editbench.report.gallery import write_gallery
+from editbench.report.labels import LONGEST, overlap
 from editbench.report.leaderboard import render_boards
+from editbench.report.numbers import decimals, fixed
 from editbench.report.overlays import write_overlays
-from editbench.report.page import decimals, fixed, visible
+from editbench.report.page import visible
 from editbench.report.pictures import ANCHORS, heat_map, outline, overlay, thumbnail, thumbnail_mask, write_picture
+from editbench.report.scatter import scatter
 from editbench.suites import load_suite, select_first
 from editbench.types import EditbenchError, Failed, Record, Undefined
 
@@ -178,7 +181,8 @@ def record_file(
         }
         values = {name: Failed("no edit") if index < failed else numbers[name] for name in metrics}
         status = "editor_error" if index < failed else "ok"
-        lines.append(Record(f"s-{index}", f"c-{index // 2}", "edit", 0, status, None, "cd" * 32, values=values))
+        edit = "ee" * 32 if status == "ok" else None
+        lines.append(Record(f"s-{index}", f"c-{index // 2}", "edit", 0, status, edit, "cd" * 32, values=values))
     return RecordFile(header, lines, "ef" * 32)
 
 
@@ -202,10 +206,10 @@ def test_boards_have_a_section_a_suite_and_a_row_a_run():
     assert [heading["text"] for heading in page.all("h2")] == ["other@2", "toy@1"]
     labels = [re.split("[\n†]", cell["text"])[0] for cell in page.all("th", "label") if cell.get("scope") == "row"]
     assert sorted(labels) == sorted([
-        "good", "poor", "other signature", "few metrics", "half incomplete", "identity control", "target control",
-        "elsewhere", "no records incomplete",
+        "good", "poor", "other signature", "few metrics", "half incomplete: 50 % tried", "identity control",
+        "target control", "elsewhere", "no records incomplete: 0 % tried",
     ])  # fmt: skip
-    assert labels[-1] == "half incomplete"
+    assert labels[-1] == "half incomplete: 50 % tried"
     assert [cell["text"] for cell in page.all("td", "rank")][-7:] == ["", "1", "2", "", "3", "", ""]
 
 
@@ -237,6 +241,52 @@ def test_the_plot_pins_the_controls_at_the_ends_of_its_axes():
     texts = {text["text"]: text for text in page.all("text")}
     assert float(texts["identity"]["y"]) > float(texts["target"]["y"])
     assert float(texts["identity"]["x"]) < float(texts["target"]["x"])
+
+
+def crowd(count):
+    """A board of many runs: some on top of each other, most without an edit, and names of every length."""
+    names = [f"editor {'x' * (7 * i % 41)}{i}" for i in range(count)]
+    return [record_file(name, 0.9 * (i % 4) / 3, control=i % 5 == 0) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("count", [1, 6, 12, 24])
+def test_every_point_has_a_label_that_covers_nothing(count):
+    plot = scatter(build_boards(crowd(count))[0])
+    assert len(plot.points) == count
+    named = sorted(name for label in plot.labels for name in label.group.names)
+    assert named == sorted(point.row.editor.label for point in plot.points)
+    drawn = [point.mark for point in plot.points]
+    if count <= 6:  # in a crowd, intervals this wide leave no room: a label then stands over one, with a halo
+        drawn += [box for point in plot.points for box in point.whiskers]
+    axis = (plot.left, plot.bottom, plot.right, plot.height)
+    for index, label in enumerate(plot.labels):
+        left, top, right, bottom = label.box
+        assert left >= plot.left and right <= plot.width and top >= 0 and bottom <= plot.height
+        others = [other.box for other in plot.labels[:index]]
+        assert not [box for box in (*drawn, axis, *others) if overlap(label.box, box)], label.lines
+        assert all(len(line) <= LONGEST for line in label.lines)
+
+
+def test_points_on_top_of_each_other_share_a_label_and_far_ones_are_joined_to_theirs():
+    files = [record_file(name, 0.9, control=name != "mine") for name in ("mine", "his", "hers")]
+    (label,) = scatter(build_boards(files)[0]).labels
+    assert label.lines == ("mine, hers, his",) and not label.group.control
+    page = Page(render_boards(build_boards(crowd(24)), "Boards"))
+    joined = [label for label in scatter(build_boards(crowd(24))[0]).labels if label.leader]
+    assert len(page.all("path", "leader")) == len(joined) > 0
+
+
+def test_errors_of_metrics_and_unreadable_inputs_are_stated():
+    file = record_file("mine", 0.9)
+    broken = replace(file.records[3], values={**file.records[3].values, "composite": Failed("x<y")})
+    invalid = dict.fromkeys(METRICS, Failed("input invalid"))
+    unread = replace(file.records[7], edit_status="input_invalid", pixels_sha256=None, edit_sha256=None, values=invalid)
+    records = [*file.records[:3], broken, *file.records[4:7], unread]
+    page = check_harmless(render_boards(build_boards([replace(file, records=records)]), "Boards"))
+    assert "incomplete: 1 error" in page.all("th", "label")[1]["text"]
+    cell = page.all("td", "number")[0]
+    assert "1 error" in cell["text"] and "1 of them on good edits, the first: x<y" in cell["title"]
+    assert "of 71 unreadable" in page.all("td", "number")[-2]["text"]
 
 
 def test_the_same_boards_give_the_same_bytes():
@@ -317,7 +367,12 @@ def test_the_gallery_has_a_card_a_record(toy, tmp_path):
     assert [card["data-status"] for card in cards].count("input_invalid") == 2
     assert {card["data-category"] for card in cards} == {option["value"] for option in page.all("option")[1:9]}
     failed = next(card for card in cards if card["data-status"] == "editor_error")
-    assert "ValueError: bad <script>alert(1)</script>" in failed["text"] and failed["data-value-3"] == ""
+    assert "ValueError: bad <script>alert(1)</script>" in failed["text"]
+    # A failed edit counts as 0 where it counts, and "worst first" begins with it; fidelity leaves it out.
+    assert [failed[f"data-value-{place}"] for place in range(4)] == ["0", "0", "", ""]
+    assert [shown["title"] for shown in page.all("div") if "counts as this" in shown.get("title", "")][:2] == [
+        "composite: no edit: counts as this", "success: no edit: counts as this",
+    ]  # fmt: skip
     assert "truncated" in next(card["text"] for card in cards if card["data-status"] == "input_invalid")
     assert "repeat 2" in cards[1]["text"] and visible(HOSTILE[4]) in cards[8]["text"] + cards[9]["text"]
     assert "seconds an edit" in page.all("dl", "facts")[0]["text"] and "(n 14)" in page.all("dl", "facts")[0]["text"]
@@ -361,6 +416,9 @@ def test_the_overlays_show_every_scenario_and_list_the_unreadable(toy, tmp_path)
     assert [item["text"] for item in page.all("li", "unreadable")] == ["s-4 mask 'm<b>.png': truncated"]
     assert [item["text"] for item in page.all("li")][: 1 + len(HOSTILE)] == ["first", *map(visible, HOSTILE)]
     assert sum(int(title["text"].split(": ")[1].split()[0]) for title in page.all("title")[1:]) == 7
+    findings = ["s-4: mask 'm<b>.png': truncated"]
+    again = Page(write_overlays(load_suite(f"{toy}:ToySuite"), findings, tmp_path / "again").read_text("utf-8"))
+    assert "".join(item["text"] for item in again.all("li")).count("truncated") == 1
     assert "empty mask" in page.all("article")[2]["text"] and "10.2 %" in page.all("article")[0]["text"]
     check_pictures(page, tmp_path)
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,31 @@ def test_a_finished_image_that_was_replaced_is_looked_up_again(tmp_path):
     finished(tmp_path / "images", 250)
     after = values(run(tmp_path / "run", f"folder:{tmp_path / 'images'}"))
     assert all(new != old for new, old in zip(after, before, strict=True))
+
+
+def define(text):
+    """Make a function from source, as a notebook does when a cell is run again."""
+    space = {}
+    exec(compile(text, "<cell>", "exec"), space)
+    return space["edit"]
+
+
+def test_a_function_that_was_defined_anew_is_another_editor(tmp_path):
+    keep, invert = (define(f"def edit(source):\n    return {body}\n") for body in ("source", "255 - source"))
+    run(tmp_path / "run", keep)
+    assert set(values(run(tmp_path / "run", define("def edit(source):\n    return source\n")))) == {0.0}
+    with pytest.raises(EditbenchError, match=r"holds another run:\n  editor\.code_sha256: "):
+        run(tmp_path / "run", invert)
+
+
+def test_a_program_that_was_edited_is_another_editor(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import sys\nsys.exit(1)\n")
+    command = f"command:{sys.executable} {program} {{request}} {{out}}"
+    assert {record.edit_status for record in run(tmp_path / "run", command).records().records} == {"editor_error"}
+    program.write_text("import sys\nsys.exit(2)\n")
+    with pytest.raises(EditbenchError, match=r"editor\.code_sha256: "):
+        run(tmp_path / "run", command)
 
 
 def test_a_resume_refuses_other_pixels(tmp_path):

@@ -1,9 +1,11 @@
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -13,8 +15,8 @@ import pytest
 from PIL import Image as PILImage
 
 import editbench as eb
-from editbench.journal import events
 from editbench.images import InvalidImage
+from editbench.journal import events
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
 from editbench.plan import RunConfig, make_plan, parse_shard, sample_seed
@@ -28,6 +30,15 @@ METRICS = ("psnr:region=keep", "success", "composite")
 def run(tmp_path, editor, name="run", **options):
     options = {"suite": SMALL, "limit": 4, "metrics": METRICS, "output_dir": str(tmp_path / name), **options}
     return eb.run(editor, **options)
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.05)
+    return None
 
 
 def statuses(result):
@@ -64,6 +75,14 @@ def test_batch_size_and_worker_process_do_not_change_a_byte(tmp_path, options):
     assert lines(plain) == lines(other)
 
 
+@pytest.mark.parametrize("name", ["Darkens", "loses_a_file", "says_odd_things"])
+def test_an_editor_that_fails_in_batches_gives_the_same_records_in_any(tmp_path, name):
+    spec = f"{MISBEHAVING}:{name}"
+    one, four = (run(tmp_path, spec, str(size), label=name, batch_size=size) for size in (1, 4))
+    worker = run(tmp_path, spec, "worker", label=name, batch_size=4, timeout=60.0)
+    assert lines(one) == lines(four) == lines(worker)
+
+
 def test_equal_edits_share_a_file(tmp_path):
     result = run(tmp_path, f"{MISBEHAVING}:inverts", repeats=2, label="inverts")
     assert len(result.records().records) == 8
@@ -88,6 +107,9 @@ def test_repeats_get_seeds_of_their_own():
         ("not_a_number", "output_invalid", "non-finite"),
         ("wrong_range", "output_invalid", "expected [0, 1]"),
         ("exits", "editor_error", "SystemExit: 3"),
+        ("says_odd_things", "editor_error", "ValueError: file ? ?"),
+        ("says_nothing", "editor_error", "Unsayable"),
+        ("loses_a_file", "editor_error", "No such file or directory: '{tmp}/weights.bin'"),
         ("out_of_memory", "editor_oom", "MemoryError"),
         ("ShortBatch", "ok", None),
         ("FailsInBatches", "ok", None),
@@ -122,6 +144,61 @@ def test_a_hanging_editor_is_killed_at_its_deadline_and_only_its_sample_is_charg
     assert {record.scenario_id for record in records if record.edit_status == "editor_timeout"} == odd
     assert {record.reason for record in records if record.edit_status != "ok"} <= {"no answer within 1.5 s"}
     assert time.monotonic() - start < 60
+
+
+def test_a_deadline_is_that_of_a_sample_whatever_the_batch_size(tmp_path):
+    editor = tmp_path / "slow.py"
+    editor.write_text(
+        "import time\nfrom pathlib import Path\ndef edit(source):\n"
+        f"    marker = Path({str(tmp_path / 'once')!r})\n"
+        "    if not marker.exists():\n        marker.touch()\n        time.sleep(3)\n    return source\n"
+    )
+    result = run(tmp_path, f"{editor}:edit", label="slow", timeout=1.5, batch_size=4)
+    edits = [event for event in events(result.path / "journal") if event["type"] == "edit"]
+    assert [event["edit_status"] for event in edits] == ["editor_timeout", "ok", "ok", "ok"]
+    assert edits[0]["seconds"] < 3
+
+
+def test_what_a_killed_editor_leaves_in_the_temporary_folder_is_removed(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    result = run(tmp_path, f"{MISBEHAVING}:leaves_files", label="leaves", timeout=1.5)
+    assert statuses(result) == {"ok", "editor_timeout"}
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_deadline_for_what_lives_in_this_process_only_is_refused_in_one_line(tmp_path):
+    def here(source):
+        return source
+
+    for editor in (here, lambda source: source):
+        with pytest.raises(
+            eb.EditbenchError, match=r"^timeout: a deadline needs an editor that another .* path\.py:NAME$"
+        ):
+            run(tmp_path, editor, label="here", timeout=5.0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_object_in_a_file_can_have_a_deadline(tmp_path):
+    editor = tmp_path / "mine.py"
+    editor.write_text(
+        "class Editor:\n    mask_access = 'none'\n    def __init__(self, by):\n        self.by = by\n"
+        "    def edit(self, requests):\n        return [request.source // self.by for request in requests]\n"
+        "halved = Editor(2)\n"
+    )
+    result = run(tmp_path, f"{editor}:halved", timeout=60.0)
+    header = result.records().header
+    assert statuses(result) == {"ok"} and header.editor.spec == f"{editor}:halved" and header.editor.code_sha256
+
+
+def test_a_function_without_a_name_gets_a_label(tmp_path):
+    def é(source):
+        return source
+
+    for number, editor in enumerate((lambda source: source, é)):
+        label = run(tmp_path, editor, str(number)).records().header.editor.label
+        assert re.fullmatch(r"(lambda-)?[0-9a-f]{8}", label)
 
 
 def test_an_editor_that_crashes_its_process_is_recorded_with_the_signal(tmp_path):
@@ -221,7 +298,7 @@ def test_unreadable_and_missing_data_is_input_invalid_and_leaves_the_denominator
     assert found["s1"] == ("input_invalid", "mask '1.mask.png': No such file or directory")
     assert found["s2"] == ("ok", None)
     (board,) = eb.build_boards([result.records()])
-    assert board.rows[0].failed == 0 and board.rows[0].coverage == pytest.approx(1 / 3)
+    assert board.rows[0].failed == 0 and (board.rows[0].unreadable, board.rows[0].coverage) == (2, 1.0)
 
 
 def test_a_suite_whose_pixels_change_between_edit_and_score_is_refused(tmp_path):
@@ -424,6 +501,44 @@ def test_a_worker_leaves_no_process_behind(tmp_path):
         except OSError:
             continue
     assert alive == []
+
+
+def test_a_worker_ends_with_its_parent_however_that_ended(tmp_path):
+    editor = tmp_path / "endless.py"
+    editor.write_text(
+        "import os, tempfile, time\nfrom pathlib import Path\n"
+        "def edit(source):\n"
+        f"    Path({str(tmp_path / 'worker')!r}).write_text(f'{{os.getpid()}} {{tempfile.gettempdir()}}')\n"
+        "    time.sleep(3600)\n"
+    )
+    command = ["run", "--suite", SMALL, "--limit", "1", "--editor", f"{editor}:edit", "--timeout", "3000"]
+    command += ["--output-dir", str(tmp_path / "run")]
+    child = subprocess.Popen([sys.executable, "-m", "editbench", *command], stdout=subprocess.DEVNULL)
+    try:
+        words = wait_for(lambda: (tmp_path / "worker").exists() and (tmp_path / "worker").read_text().split())
+    finally:
+        child.kill()
+        child.wait()
+    worker, folder = words
+    assert wait_for(lambda: not Path("/proc", worker).exists() and not Path(folder).exists())
+
+
+def test_what_an_editor_prints_is_no_part_of_the_json(tmp_path):
+    editor = tmp_path / "chatty.py"
+    editor.write_text("print('loading')\ndef edit(source):\n    print('editing')\n    return source\n")
+    command = ["run", "--suite", SMALL, "--limit", "2", "--editor", f"{editor}:edit", "--metrics", "mae:region=all"]
+    command += ["--json", "--output-dir", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-m", "editbench", *command], capture_output=True, text=True)
+    assert done.returncode == 0 and isinstance(json.loads(done.stdout), dict)
+    assert done.stderr.count("loading") == 1 and done.stderr.count("editing") == 2
+
+
+def test_a_run_of_finished_images_claims_no_memory(tmp_path):
+    result = run(tmp_path, "target", limit=2)
+    edits = [event for event in events(result.path / "journal") if event["type"] == "edit"]
+    assert [event["peak_bytes"] for event in edits] == [0, 0]
+    own = run(tmp_path, "identity", "own", limit=1)
+    assert all(event["peak_bytes"] for event in events(own.path / "journal") if event["type"] == "edit")
 
 
 def test_results_that_cannot_be_written_exit_4_before_any_work(tmp_path):

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -206,6 +207,11 @@ def test_distinct_specs_have_distinct_file_names(first, second):
     assert (slug(first) == slug(second)) == (first == second)
 
 
+@pytest.mark.parametrize("spec", ["é", "<>", "-", "…x"])
+def test_a_file_name_never_looks_like_an_option(spec):
+    assert not slug(spec).startswith("-")
+
+
 def test_specs_that_differ_in_punctuation_alone_have_distinct_file_names():
     alike = ["blur:sigma=1.0", "blur-sigma-1.0", "blur;sigma;1.0", "blur:sigma=1.0-"]
     assert len({slug(spec) for spec in alike}) == 4
@@ -223,12 +229,13 @@ def test_escape_sequences_do_not_reach_the_terminal():
         ("pnsr", ": did you mean 'psnr'?"),
         ("shapes", ": did you mean 'shapes@1'?"),
         ("mxe", ": did you mean 'mse' or 'mae'?"),
+        ("largest_chnage", ": did you mean 'largest_change'?"),
         ("cub", ": did you mean 'cub@2026.11'?"),
         ("zzzzz", ""),
     ],
 )
 def test_near_words_are_offered(word, hint):
-    assert did_you_mean(word, ["psnr", "mse", "mae", "shapes@1", "cub@2026.11"]) == hint
+    assert did_you_mean(word, ["psnr", "mse", "mae", "shapes@1", "cub@2026.11", "largest_change", "far_change"]) == hint
 
 
 # ------------------------------------------------------------------------------------------ components and specs
@@ -261,9 +268,9 @@ CANONICAL = [
     ("editor", "folder:some/where"),
     ("editor", "folder:[a=b, c],mask_access=region"),
     ("editor", 'folder:" odd "'),
-    ("editor", "command:python edit.py {request} {out}"),
-    ("editor", "command:[python edit.py --lora=a,b {request} {out}],mask_access=hint,batch_size=4"),
-    ("editor", 'command:"\\"my editor\\" {request} {out}"'),
+    ("editor", "command:env edit.py {request} {out}"),
+    ("editor", "command:[env edit.py --lora=a,b {request} {out}],mask_access=hint,batch_size=4"),
+    ("editor", 'command:"\\"env\\" {request} {out}"'),
     ("metric", "psnr:region=all"),
     ("metric", "mae:region=keep"),
     ("metric", "mse:region=edit"),
@@ -369,7 +376,7 @@ def test_a_component_made_in_python_has_the_spec_it_has_on_the_command_line(comp
 @given(values)
 @settings(deadline=None)
 def test_any_path_and_any_program_survive_even_nested(text):
-    for editor in (FolderAnswers(Path(text)), Command(text + "{request}{out}")):
+    for editor in (FolderAnswers(Path(text)), Command(f"echo {shlex.quote(text)} {{request}}{{out}}")):
         assert create("editor", spec_of(editor)) == editor
         assert create("editor", spec_of(Paste(Paste(editor), feather=2))) == Paste(Paste(editor), feather=2)
         assert split_list(f"blur,{spec_of(Paste(editor))}") == ["blur", spec_of(Paste(editor))]
@@ -415,6 +422,11 @@ def test_any_path_and_any_program_survive_even_nested(text):
         ("editor", "paste:editor=[recolor:leek=1]", "editor 'recolor' has no option 'leek': did you mean 'leak'?"),
         ("editor", "paste:editor=recolor:leak=x", "editor 'recolor': leak='x', expected a finite number"),
         ("editor", "missing.py:Editor", "no file 'missing.py'"),
+        ("editor", "m.py", "unknown editor 'm.py': write m.py:NAME for what is called NAME in that file"),
+        ("editor", "nosuchmodule:edit", "unknown editor 'nosuchmodule': `editbench list editors` shows all"),
+        ("editor", "__main__:edit", "unknown editor '__main__'"),
+        ("editor", "json:edti", "json has no 'edti'"),
+        ("metric", "legacy_pi:psnr_unedit", "unknown metric 'legacy_pi': did you mean 'legacy_pie' or "),
     ],
 )
 def test_what_is_wrong_with_a_spec_is_said_in_one_line(kind, spec, message):
@@ -554,6 +566,57 @@ def test_a_module_is_looked_up_by_its_dotted_name(write, monkeypatch):
     assert said.startswith("editor 'no_such_package.editors:Mine' cannot be imported: ModuleNotFoundError")
 
 
+def test_a_module_at_the_top_is_looked_up_where_no_component_has_its_name(write, monkeypatch, tmp_path):
+    code = """
+        from dataclasses import dataclass
+
+        def edit(source):
+            return source
+
+        @dataclass(frozen=True)
+        class Editor:
+            strength: float = 0.5
+            path: str = ""
+    """
+    write(code, "top_of_mine.py")
+    write(code, "blur.py")
+    monkeypatch.chdir(tmp_path)
+    assert refusal(create, "editor", "top_of_mine:edit") == (
+        "unknown editor 'top_of_mine': write top_of_mine.py:NAME for what is called NAME in that file"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert create("editor", "top_of_mine:edit")("image") == "image"
+    for spec in ("top_of_mine:Editor", "top_of_mine:Editor:strength=0.25,path=a"):
+        assert spec_of(create("editor", spec)) == spec
+        assert spec_of(create("editor", f"paste:editor=[{spec}]").editor) == spec
+    listed = split_list("top_of_mine:Editor,strength=0.25,identity")
+    assert [spec_of(create("editor", item)) for item in listed] == ["top_of_mine:Editor:strength=0.25", "identity"]
+    assert spec_of(create("editor", "blur:sigma=5")) == "blur:sigma=5.0"
+    assert "has no bare option 'edit'" in refusal(create, "editor", "blur:edit")
+
+
+def test_an_object_in_a_file_has_the_name_that_it_was_found_by(write):
+    path = write("""
+        from dataclasses import dataclass
+        from editbench.editors.controls import Blur
+
+        class Plain:
+            def __init__(self, strength):
+                self.strength = strength
+
+        @dataclass
+        class Listed:
+            strength: int = 1
+
+        plain, listed, blurred = Plain(0.5), Listed(3), Blur(2.0)
+    """)
+    for name in ("plain", "listed", "blurred"):
+        component = create("editor", f"{path}:{name}")
+        assert spec_of(component) == f"{path}:{name}" and create("editor", spec_of(component)) is component
+    assert spec_of(type(component)(2.0)) == "blur:sigma=2.0"
+    assert spec_of(type(create("editor", f"{path}:listed"))(4)) == f"{path}:Listed:strength=4"
+
+
 def test_a_function_is_returned_as_it_is_and_takes_no_options(write):
     path = write("def edit(source):\n    return source\n")
     assert create("editor", f"{path}:edit")("image") == "image"
@@ -564,7 +627,9 @@ def test_a_function_is_returned_as_it_is_and_takes_no_options(write):
 def test_a_plain_class_takes_no_options(write):
     path = write("class Editor:\n    pass\n\nclass Needy:\n    def __init__(self, weights):\n        pass\n")
     assert type(create("editor", f"{path}:Editor")).__name__ == "Editor"
-    assert "has no option 'a' (it has: none)" in refusal(create, "editor", f"{path}:Editor:a=1")
+    for option in ("a=1", "a"):
+        said = refusal(create, "editor", f"{path}:Editor:{option}")
+        assert said == f"editor '{path}:Editor' has no option 'a': options are the fields of a dataclass"
     assert "missing 1 required positional argument: 'weights'" in refusal(create, "editor", f"{path}:Needy")
 
 

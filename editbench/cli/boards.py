@@ -44,7 +44,7 @@ def board(
 @reported
 def report(
     path: Annotated[Path, typer.Argument(help="A run directory or a leaderboards folder.")],
-    output_dir: Annotated[Path | None, typer.Option(help="Where to write [default: PATH/report].")] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Where to write.", show_default="PATH/report")] = None,
 ) -> None:
     """Write the pages: the gallery of a run, or the site of a leaderboards folder."""
     from editbench.leaderboards import write_site
@@ -56,7 +56,7 @@ def report(
 @reported
 def audit(
     metrics: Annotated[
-        str | None, typer.Option(help="Metric specs, comma-separated [default: every one that can].")
+        str | None, typer.Option(help="Metric specs, comma-separated.", show_default="every one that can")
     ] = None,
     suite: Annotated[str, typer.Option(help="Where pictures and masks come from.")] = "photos@1",
     scenarios: Annotated[int, typer.Option(min=1, help="How many pictures to damage.")] = 6,

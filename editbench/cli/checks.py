@@ -49,10 +49,12 @@ def list_(
 @reported
 def check_suite(
     spec: Annotated[str, typer.Argument(help="Suite spec, such as folder:PATH.")],
-    html: Annotated[Path | None, typer.Option(help="Folder for the overlay page [default: check/<suite>].")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Where the overlay page goes.", show_default="check/<suite>")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Validate every scenario and draw its mask, so that polarity can be seen. Exit 1 if anything is wrong."""
+    """Validate every scenario and draw its mask, so that polarity can be seen. Exit 5 if one is wrong."""
     from editbench import console
 
     raise typer.Exit(console.report_suite(spec, html, json))
@@ -61,16 +63,19 @@ def check_suite(
 @check_app.command("editor")
 @reported
 def check_editor(spec: Annotated[str, typer.Argument(help="Editor spec.")], json: Json = False) -> None:
-    """Run an editor on toy scenarios and say what is wrong with its answers. Exit 1 if anything is."""
+    """Run an editor on toy scenarios and say what is wrong with its answers. Exit 5 if anything is."""
     from editbench import console, testing
+    from editbench.editors import load_editor
 
-    raise typer.Exit(console.report_findings(spec, testing.check_editor(spec), json))
+    raise typer.Exit(console.report_findings(spec, testing.check_editor(load_editor(spec)), json))
 
 
 @check_app.command("metric")
 @reported
 def check_metric(spec: Annotated[str, typer.Argument(help="Metric spec.")], json: Json = False) -> None:
-    """Evaluate a metric on toy scenarios and say what is wrong with its values. Exit 1 if anything is."""
+    """Evaluate a metric on toy scenarios and say what is wrong with its values. Exit 5 if anything is."""
     from editbench import console, testing
+    from editbench.metrics import load_metrics
 
-    raise typer.Exit(console.report_findings(spec, testing.check_metric(spec), json))
+    (metric,) = load_metrics([spec]).values()
+    raise typer.Exit(console.report_findings(spec, testing.check_metric(metric), json))

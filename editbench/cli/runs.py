@@ -16,7 +16,9 @@ from editbench.types import EditbenchError
 @app.command()
 @reported
 def demo(
-    output_dir: Annotated[Path | None, typer.Option(help="Where to write [default: runs/demo or runs/full].")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where to write.", show_default="runs/demo, runs/full")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Every scenario instead of a stratified subset.")] = False,
 ) -> None:
     """Run every control and classical editor on both built-in suites and print the boards. No network, no GPU."""
@@ -33,20 +35,20 @@ EditorSpec = Annotated[
     str | None,
     typer.Option("--editor", help="identity, folder:PATH, 'command:PROGRAM {request} {out}', path.py:Name …"),
 ]
-Label = Annotated[str | None, typer.Option(help="Name on the board [default: the editor's spec].")]
-Metrics = Annotated[str | None, typer.Option(help="Metric specs, comma-separated [default: the standard set].")]
+Label = Annotated[str | None, typer.Option(help="Name on the board.", show_default="the editor's spec")]
+Metrics = Annotated[str | None, typer.Option(help="Metric specs, comma-separated.", show_default="the standard set")]
 Limit = Annotated[int | None, typer.Option(help="Only the first N scenarios.")]
 Each = Annotated[int | None, typer.Option(help="Only the first N scenarios of every category.")]
 SampleId = Annotated[list[str] | None, typer.Option(help="Only this scenario; may be repeated.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the run; every sample gets its own from it [default: 0].")]
-Repeats = Annotated[int | None, typer.Option(help="Edits of every scenario, each with its own seed [default: 1].")]
-BatchSize = Annotated[int | None, typer.Option(help="Requests a call [default: what the editor asks for, or 1].")]
-Align = Annotated[str | None, typer.Option(help="Outputs of another size: error or resize [default: error].")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the run; every sample gets its own from it.", show_default="0")]
+Repeats = Annotated[int | None, typer.Option(help="Edits of every scenario, each with its own seed.", show_default="1")]
+BatchSize = Annotated[int | None, typer.Option(help="Requests a call.", show_default="what the editor asks for, or 1")]
+Align = Annotated[str | None, typer.Option(help="Outputs of another size: error or resize.", show_default="error")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds for one sample; the editor then runs in a process.")]
 Retry = Annotated[int | None, typer.Option("--retry-on-error", help="Try a failed edit again N times, same seed.")]
 FailOn = Annotated[float | None, typer.Option("--fail-on-error", help="Exit 3 above this share (<1) or count.")]
 Shard = Annotated[str | None, typer.Option(help="i/n: only every n-th task, starting with the i-th.")]
-OutputDir = Annotated[str | None, typer.Option(help="Run directory [default: runs/<suite>/<label>].")]
+OutputDir = Annotated[str | None, typer.Option(help="Run directory.", show_default="runs/<suite>/<label>")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, edit nothing.")]
 
 
@@ -86,10 +88,11 @@ def _run_command(score: bool) -> Callable[..., None]:
             describe_plan(plan, json)
             return
         interrupted = follow(plan, score=score)
-        failed = summarise(plan, json, interrupted)
+        failed = summarise(plan, json, interrupted, score)
         if interrupted:
             raise typer.Exit(130)
-        if fail_on_error is not None and failed > (fail_on_error * plan.total if fail_on_error < 1 else fail_on_error):
+        allowed = plan.config.fail_on_error
+        if allowed is not None and failed > (allowed * plan.total if allowed < 1 else allowed):
             raise typer.Exit(3)
 
     return command

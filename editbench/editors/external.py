@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+import resource
 import shlex
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -104,20 +108,21 @@ class FolderAnswers:
             self._read_list()
         else:
             raise EditbenchError(f"no folder or JSONL file {str(self.path)!r} with finished images")
+        gone = {key: path for key, path in self._images.items() if not path.is_file()}
+        for key in gone:
+            del self._images[key]
         ids = {scenario.id for scenario in suite}
         found = {scenario_id for scenario_id, _ in self._images}
+        absent = sorted(str(path) for path in gone.values())
         if not ids & found:
-            example = min(ids)
-            raise EditbenchError(
-                f"{self.path} has no image for any of the {len(ids)} scenarios; expected names like {example}.png"
-            )
-        warnings = []
-        missing, extra = f"of {len(ids)} scenarios have no image", f"of {len(found)} ids are not in the suite"
-        for which, words in ((ids - found, missing), (found - ids, extra)):
-            if which:
-                shown = ", ".join(sorted(which)[:5]) + (", …" if len(which) > 5 else "")
-                warnings.append(f"{self.path}: {len(which)} {words}: {shown}")
-        return warnings
+            hint = f"it names files that do not exist: {_some(absent)}" if absent else f"expected {min(ids)}.png, …"
+            raise EditbenchError(f"{self.path} has no image for any of the {len(ids)} scenarios; {hint}")
+        findings = [(absent, f"of {len(gone) + len(self._images)} files do not exist")]
+        for repeat in sorted({0} | {repeat for scenario_id, repeat in self._images if scenario_id in ids}):
+            words = f"of {len(ids)} scenarios have no image" + (f" for repeat {repeat}" if repeat else "")
+            findings.append((sorted(name for name in ids if (name, repeat) not in self._images), words))
+        findings.append((sorted(found - ids), f"of {len(found)} ids are not in the suite"))
+        return [f"{self.path}: {len(which)} {words}: {_some(which)}" for which, words in findings if which]
 
     def _read_folder(self) -> None:
         for path in sorted(self.path.iterdir()):
@@ -129,7 +134,10 @@ class FolderAnswers:
                     self._add(path.stem, 0, path)
 
     def _read_list(self) -> None:
-        for number, line in enumerate(self.path.read_text("utf-8-sig").splitlines(), start=1):
+        lines = self.path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
                 item: Any = loads(line)
                 scenario_id, image_path, repeat = item["id"], item["image_path"], item.get("repeat", 0)
@@ -154,7 +162,15 @@ class FolderAnswers:
         return decode(path)
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
 # ------------------------------------------------------------------------------------------------- any program
+
+
+class ProgramFailed(RuntimeError):
+    """A program ended badly, and left a request without an answer."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +184,13 @@ class Command:
     Args:
         program: command line with `{request}` and `{out}`; split as a shell would, but run without one.
         mask_access: whether requests carry the mask.
-        batch_size: requests for one start of the program.
+        batch_size: requests for one start of the program. With a deadline, it is started for each request.
     """
 
     program: str = bare()
     mask_access: MaskAccess = "none"
     batch_size: int = 16
+    _peaks: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     trained_on: ClassVar[tuple[str, ...]] = ()
 
@@ -183,31 +200,78 @@ class Command:
                 raise ValueError(f"the command lacks {placeholder}, expected PROGRAM {{request}} {{out}}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size}, expected at least 1")
+        try:
+            words = shlex.split(self.program)
+        except ValueError as error:
+            raise EditbenchError(f"command {self.program!r} cannot be split into words: {error}") from None
+        if shutil.which(words[0]) is None:
+            raise EditbenchError(f"command {self.program!r}: no program {words[0]!r} (not found, or not executable)")
+        script = next((word for word in words[1:] if not word.startswith("-")), "")
+        if Path(words[0]).name.startswith("python") and script.endswith(".py") and not Path(script).is_file():
+            raise EditbenchError(f"command {self.program!r}: no file {script!r}")
+
+    @property
+    def peak_bytes(self) -> int:
+        """Peak memory of the program during the last `edit`; 0 if it was too little to be told from our own."""
+        return max(self._peaks, default=0)
 
     def edit(self, requests: Sequence[EditRequest]) -> list[object]:
-        """Start the program once for all requests; each output is judged on its own."""
-        with tempfile.TemporaryDirectory(prefix="editbench-") as folder:
-            request_folder, out = Path(folder, "request"), Path(folder, "out")
-            request_folder.mkdir()
-            out.mkdir()
+        """Start the program once for all requests; each output is judged on its own.
+
+        If it ends badly, what it left without an answer is tried again one by one: the culprit alone is charged.
+        """
+        self._peaks.clear()
+        outputs = self._answers(requests)
+        if len(requests) == 1:
+            return outputs
+        return [
+            self._answers([request])[0] if isinstance(output, ProgramFailed) else output
+            for request, output in zip(requests, outputs, strict=True)
+        ]
+
+    def _answers(self, requests: Sequence[EditRequest]) -> list[object]:
+        with tempfile.TemporaryDirectory(prefix="editbench-") as temporary:
+            folder = Path(temporary).resolve()
+            for name in ("request", "out"):
+                (folder / name).mkdir()
             names = [f"{index:04d}" for index in range(len(requests))]
-            lines = [_write(request_folder, *pair) for pair in zip(names, requests, strict=True)]
-            (request_folder / "requests.jsonl").write_text("".join(dumps(line) + "\n" for line in lines), "utf-8")
-            words = [
-                word.replace("{request}", str(request_folder)).replace("{out}", str(out))
-                for word in shlex.split(self.program)
-            ]
+            lines = [_write(folder / "request", *pair) for pair in zip(names, requests, strict=True)]
+            text = "".join(dumps(line) + "\n" for line in lines)
+            (folder / "request" / "requests.jsonl").write_text(text, "utf-8")
+            failure = self._start(folder)
+            return [_output(folder, name, failure) for name in names]
+
+    def _start(self, folder: Path) -> str | None:
+        """Run the program to its end; return how it failed."""
+        places = {"{request}": str(folder / "request"), "{out}": str(folder / "out")}
+        words = shlex.split(self.program)
+        for placeholder, place in places.items():
+            words = [word.replace(placeholder, place) for word in words]
+        with (folder / "stderr").open("wb") as stderr:
             try:
-                done = subprocess.run(
-                    words,
-                    stdin=subprocess.DEVNULL,  # a worker's own holds its next requests
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    check=False,
-                )
+                nothing = subprocess.DEVNULL  # a worker's own standard input holds its next requests
+                process = subprocess.Popen(words, stdin=nothing, stdout=nothing, stderr=stderr)
             except OSError as error:
                 raise RuntimeError(f"cannot start {words[0]!r}: {error.strerror}") from None
-            return [_output(out, name, done) for name in names]
+            try:
+                _, status, usage = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self._peaks.append(_beyond_ours(usage.ru_maxrss))
+        if process.returncode == 0:
+            return None
+        said = (folder / "stderr").read_bytes()[-10_000:].decode(errors="replace").strip().splitlines()
+        how = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
+        return f"the program ended with {how}" + (f": {said[-1]}" if said else "")
+
+
+def _beyond_ours(peak: int) -> int:
+    """Return the peak memory of a child in bytes; 0 unless it is more than ours, which Linux counts for the child."""
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) if peak > 1.02 * ours else 0
 
 
 def _write(folder: Path, name: str, request: EditRequest) -> dict[str, object]:
@@ -227,18 +291,26 @@ def _write(folder: Path, name: str, request: EditRequest) -> dict[str, object]:
     return {key: value for key, value in line.items() if value is not None}
 
 
-def _output(out: Path, name: str, done: subprocess.CompletedProcess[bytes]) -> object:
-    reason = out / f"{name}.error.txt"
+def _output(folder: Path, name: str, failure: str | None) -> object:
+    reason = folder / "out" / f"{name}.error.txt"
     if reason.is_file():
-        return RuntimeError(reason.read_text("utf-8", "replace").strip()[:500])
-    image = out / f"{name}.png"
+        return RuntimeError(_stable(reason.read_text("utf-8", "replace").strip(), folder, name))
+    image = folder / "out" / f"{name}.png"
     if image.is_file():
         try:
             return decode(image)
         except InvalidImage as error:
-            return error
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        status = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
-        return RuntimeError(f"the program ended with {status}" + (f": {said[-1][:300]}" if said else ""))
-    return OutputMissing(f"the program ended well without writing {name}.png")
+            if failure is None:
+                return error
+    if failure is not None:
+        return ProgramFailed(_stable(failure, folder, name))
+    return OutputMissing("the program ended well without writing {out}/{name}.png")
+
+
+def _stable(text: str, folder: Path, name: str) -> str:
+    """Return what a program said without what depends on the batch: its temporary folders, the name of a request."""
+    for place in ("request", "out"):
+        text = text.replace(str(folder / place), f"{{{place}}}")
+    for ending in (".source.png", ".mask.png", ".png", ".error.txt"):
+        text = text.replace(name + ending, "{name}" + ending)
+    return text[:500]

@@ -129,7 +129,14 @@ class Seam:
     runs over the border's pixels, one deep on either side. A step of h along the whole border of a flat picture reads
     h/2. The excess is taken pixel by pixel: taken between the means, a step would hide behind the outline of an object
     that the mask follows, which it weakens in some places and strengthens in others. It looks at two pixels on either
-    side of the border and nowhere else. There is no standard metric of seams to follow.
+    side of the border and nowhere else.
+
+    References:
+        Defined here: there is no standard metric of seams to follow.
+
+    Disagreements:
+        What was asked for may end at the mask's border, and then has an edge there: compare with the value of the
+        ground truth (the control `target`), not with 0. A seam that is blurred over more than two pixels is not seen.
     """
 
     version: ClassVar[int] = 1
@@ -159,6 +166,13 @@ class SeamZ:
     gradient, at least that of a step of one level. As s is the source's, the value is 0 for an untouched image and
     grows with the seam alone. Noise, or another texture, makes edges along all contours and cancels. Contours of fewer
     than eight pixels do not exist; with fewer than two there is no value.
+
+    References:
+        Defined here.
+
+    Disagreements:
+        It parts from `seam` where an edit has texture of its own: that raises `seam`, and nothing here. A smooth source
+        has a small s and so a large value; averages over scenarios are led by such.
     """
 
     version: ClassVar[int] = 1
@@ -206,6 +220,12 @@ class BandJump:
     |mean (output − source) over the outer band − mean (output − source) over the far keep region|, pixel values scaled
     to [0, 1]: the outer band is 0 to w pixels from the mask, the far keep region 4w and more, w being
     `regions.band_width`.
+
+    References:
+        Defined here.
+
+    Disagreements:
+        A halo that is lighter in some places and darker in others cancels; `mae:region=band` and `ring` see it.
     """
 
     version: ClassVar[int] = 1

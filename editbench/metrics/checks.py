@@ -34,7 +34,17 @@ def locality(sample: Sample, region: RegionName) -> float:
 
 @dataclass(frozen=True)
 class Success:
-    """1 if every check of the scenario passes, else 0; a failed edit counts as 0."""
+    """1 if every check of the scenario passes, else 0; a failed edit counts as 0.
+
+    A check is a program that comes with the suite: of a colour, a place, a size, of what must be gone or still there.
+
+    References:
+        The suite's: `editbench check suite SPEC` reads every scenario and its checks.
+
+    Disagreements:
+        Checks know what was asked for and have thresholds. What a person would let pass may fail, and beauty or a seam
+        has no influence: read `seam`, `ring` or `judge` beside it.
+    """
 
     version: ClassVar[int] = 1
     direction: ClassVar[Direction] = "higher"
@@ -51,7 +61,16 @@ class Success:
 
 @dataclass(frozen=True)
 class SuccessGraded:
-    """How far the edit got: the mean grade of the checks that demand an edit, times the lowest grade of the guards."""
+    """How far the edit got: the mean grade of the checks that demand an edit, times the lowest grade of the guards.
+
+    A grade is 0 for what the source was and 1 for what was asked; a guard is a check that the source passes already.
+
+    References:
+        Defined here, on the suite's checks.
+
+    Disagreements:
+        It gives half-way edits their due, which `success` calls 0: editors that always stop short rank higher here.
+    """
 
     version: ClassVar[int] = 1
     direction: ClassVar[Direction] = "higher"
@@ -76,7 +95,15 @@ class SuccessGraded:
 class Composite:
     """sqrt(success · locality over the keep region) for each scenario: 0 for doing nothing, 1 for the ground truth.
 
-    Defined where the scenario has checks and a keep region and is not a no-op; a failed edit counts as 0.
+    Locality is clip(1 − mae / 0.1, 0, 1) over the keep region. Defined where the scenario has checks and a keep region
+    and is not a no-op; a failed edit counts as 0.
+
+    References:
+        Defined here; boards are ranked by it.
+
+    Disagreements:
+        One number for two things is a choice: another scale than 0.1, or another mean than the geometric one, may order
+        close editors otherwise. Boards show both axes, and plot them.
     """
 
     version: ClassVar[int] = 1
@@ -100,7 +127,16 @@ class Composite:
 
 @dataclass(frozen=True)
 class Noop:
-    """Locality over the whole image where nothing was to be edited: 1 if the editor left the image alone."""
+    """Locality over the whole image where nothing was to be edited: 1 if the editor left the image alone.
+
+    Locality is clip(1 − mae / 0.1, 0, 1). Defined on scenarios whose mask is empty; a failed edit counts as 0.
+
+    References:
+        Defined here.
+
+    Disagreements:
+        A re-encoding that nobody sees costs a few hundredths; refusing to answer costs everything.
+    """
 
     version: ClassVar[int] = 1
     direction: ClassVar[Direction] = "higher"

@@ -24,9 +24,16 @@ def _detailed(value: float, truncated: dict[str, int]) -> Value:
 class ClipScore:
     """Agreement of the output with the target prompt: 100 · max(cos(image, text), 0).
 
-    Hessel et al. 2021, scaled as torchmetrics and the tables of the field do (the paper's own factor is 2.5). Images
-    are resized and cropped as the model demands; CLIP's own way cuts the ends off an oblong one. A prompt that exceeds
-    the model's context is cut off, and the value then carries the number of `truncated_tokens`.
+    Images are resized and cropped as the model demands; CLIP's own way cuts the ends off an oblong one. A prompt that
+    exceeds the model's context is cut off, and the value then carries the number of `truncated_tokens`.
+
+    References:
+        Hessel, Holtzman, Forbes, Le Bras & Choi 2021, "CLIPScore" (arXiv 2104.08718).
+
+    Disagreements:
+        Scaled as torchmetrics and the tables of the field do; the paper's own factor is 2.5. Models do not compare:
+        PIE-Bench has ViT-L/14, MagicBrush ViT-B/32, and captions local in one table and global in another.
+        `legacy_pie:clip_edited` shows the model a crop on black, an object of its own; the window here shows context.
 
     Args:
         region: `all` for the whole image, `edit` for a window around the mask.
@@ -53,7 +60,11 @@ class ClipScore:
 
     @property
     def weights(self) -> dict[str, str]:
-        """sha256 of the model's files; raises EditbenchError where one is missing."""
+        """sha256 by file of the model named by `model` and `pretrained`; `shapes-tiny` comes with this package.
+
+        Raises:
+            EditbenchError: if one is missing.
+        """
         return clip_files(self.model, self.pretrained, "clip_score").weights
 
     @property
@@ -78,9 +89,15 @@ class ClipDirectional:
     """Whether the image changed in the direction in which the prompts differ: cos(Δimage, Δtext).
 
     Δimage is the output's embedding less the source's, Δtext the target prompt's less the source prompt's, all of
-    length 1 before they are subtracted (Gal et al. 2022, StyleGAN-NADA; as used by InstructPix2Pix). An output that
-    looks to the model as the source does has no direction and counts 0. Undefined where a prompt is missing, or the
-    model sees no difference between them.
+    length 1 before they are subtracted. An output that looks to the model as the source does has no direction and
+    counts 0. Undefined where a prompt is missing, or the model sees no difference between them.
+
+    References:
+        Gal et al. 2022, StyleGAN-NADA (arXiv 2108.00946); as used by Brooks, Holynski & Efros 2023, InstructPix2Pix.
+
+    Disagreements:
+        A direction has no length: a hardly visible edit may score as high as a complete one, and noise decides between
+        outputs near the source. Read `clip_image`, or `changed`, beside it.
 
     Args:
         region: as for `clip_score`.
@@ -106,7 +123,11 @@ class ClipDirectional:
 
     @property
     def weights(self) -> dict[str, str]:
-        """sha256 of the model's files; raises EditbenchError where one is missing."""
+        """sha256 by file of the model named by `model` and `pretrained`; `shapes-tiny` comes with this package.
+
+        Raises:
+            EditbenchError: if one is missing.
+        """
         return clip_files(self.model, self.pretrained, "clip_directional").weights
 
     @property
@@ -148,6 +169,13 @@ class ClipDirectional:
 class ClipImage:
     """Likeness of the output to the source: the cosine of their embeddings; 1 for an output that is the source.
 
+    References:
+        Radford et al. 2021, "Learning transferable visual models from natural language supervision" (arXiv 2103.00020).
+
+    Disagreements:
+        Tables call two things CLIP-I: likeness to the source, as here and on Emu Edit's test set, and likeness to the
+        ground truth, as MagicBrush does (`legacy_magicbrush:clip_i`). Doing nothing is best here.
+
     Args:
         region: as for `clip_score`.
         model: as for `clip_score`.
@@ -172,7 +200,11 @@ class ClipImage:
 
     @property
     def weights(self) -> dict[str, str]:
-        """sha256 of the model's files; raises EditbenchError where one is missing."""
+        """sha256 by file of the model named by `model` and `pretrained`; `shapes-tiny` comes with this package.
+
+        Raises:
+            EditbenchError: if one is missing.
+        """
         return clip_files(self.model, self.pretrained, "clip_image").weights
 
     @property

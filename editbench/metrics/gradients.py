@@ -43,9 +43,15 @@ def _gradient(image: Image) -> npt.NDArray[np.float64]:
 class Gms:
     """Gradient magnitude similarity over a region: mean of (2ab + T) / (a² + b² + T).
 
-    a and b are the lengths of the luminance's Prewitt gradient in source and output (Xue et al. 2014, with T = 170 for
-    levels of 255, at full resolution instead of half). The mean runs over the region's pixels whose eight neighbours
-    belong to it as well, so that nothing else has a say. It is blind to a shift of all colours and to flat colour.
+    a and b are the lengths of the luminance's Prewitt gradient in source and output, T = 170 for levels of 255. The
+    mean runs over the region's pixels whose eight neighbours belong to it as well, so that nothing else has a say. It
+    is blind to a shift of all colours and to flat colour.
+
+    References:
+        Xue, Zhang, Mou & Bovik 2014, "Gradient magnitude similarity deviation".
+
+    Disagreements:
+        The paper halves the resolution first, and recommends the deviation of the map (GMSD) over its mean.
     """
 
     region: RegionName

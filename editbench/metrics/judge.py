@@ -52,7 +52,7 @@ Pass: TypeAlias = list[_Asked]
 class Judge:
     """What a vision-language model says about an edit: `judge:viescore,model=Qwen/Qwen2.5-VL-7B-Instruct`.
 
-    Prompt sets (Ku et al. 2024, VIEScore, as GEdit-Bench uses it; the words are our own):
+    Prompt sets:
 
     - `viescore_sc`: semantic consistency, min(success, restraint), 0 to 10; source and output are shown.
     - `viescore_pq`: perceptual quality, min(naturalness, freedom from artefacts), 0 to 10; the output alone is shown.
@@ -73,6 +73,12 @@ class Judge:
     passes, seed, temperature, length and date are, and the hashes of the prompt files are in the signature beside it.
     A server that answers as another model than was asked is an error: name a dated snapshot, not an alias that moves.
 
+    References:
+        Ku et al. 2024, VIEScore (arXiv 2312.14867), as GEdit-Bench uses it; the words are our own.
+
+    Disagreements:
+        Judges disagree with each other and with people: no two models, nor sets of words, share a column.
+
     Args:
         prompts: the prompt set.
         model: the id under which the server serves it (`GET /v1/models`).
@@ -84,8 +90,7 @@ class Judge:
         temperature: of sampling, 0 to 2.
         max_tokens: of an answer, thinking included; a longer one is cut off, which is a parse error.
         date: a day (2026-01-31) that names a round of judging. Answers of one round are not used in another: give a
-            new one where a vendor may have changed what stands behind a name. The days on which answers were really
-            given are in the details, whatever is written here.
+            new one where a vendor may have changed what stands behind a name.
         timeout: seconds for one attempt.
         retries: how many times an attempt is repeated that failed for no fault of the question.
     """
@@ -150,7 +155,7 @@ class Judge:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """The model and the hash of each prompt file.
+        """The name of the model, which stays with its server, and the sha256 of each prompt file.
 
         Raises:
             EditbenchError: if there is no address, no server or no such model there.

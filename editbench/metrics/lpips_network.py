@@ -29,6 +29,8 @@ _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """ImageNet's channel means and deviations (.485 .456 .406 and .229 .224 .225) for pixels in [-1, 1]."""
 _EPSILON = 1e-10
 """Added to a length before it divides: where nothing is active, nothing differs."""
+_CHUNK = 1 << 19
+"""Bytes of activations that a processor takes through all of a stage's arithmetic at once: they stay in its cache."""
 
 
 @lru_cache(maxsize=4)
@@ -77,9 +79,8 @@ class Network:
         for step in (step for stage in self._stages for step in stage if isinstance(step, BlurredConvolution)):
             both = weight_and_blur(state[f"{step.name}.weight"], state[f"{step.blur}.filt"])
             self._state[f"{step.name}.weight and blur"] = _ready(both)
-        heads = [_ready(state[f"lin{index}.model.1.weight"]).reshape(-1) for index in range(len(self._stages))]
-        self._roots = [head.sqrt() for head in heads]
-        self.recipe = f"perceptual features 1 {trunk} {sha256} {neural.environment()}"
+        self._heads = [_ready(state[f"lin{index}.model.1.weight"]).reshape(-1) for index in range(len(self._stages))]
+        self.recipe = f"perceptual features 2 {trunk} {sha256} {neural.environment()}"
 
     def distances(self, pairs: Sequence[tuple[Image, Image]]) -> list[Maps]:
         """Compare images cell by cell.
@@ -98,32 +99,73 @@ class Network:
         import torch
 
         known = features.features([first for first, _ in pairs], self.recipe, self._describe)
-        images = [second for _, second in pairs]
         stages = []
-        for index, described in enumerate(self._described(images)):
-            rows = [torch.from_numpy(_writable(arrays[index])).to(described.device) for arrays in known]
-            difference = described.sub_(rows[0][None] if len(rows) == 1 else torch.stack(rows))
-            stages.append(difference.square_().sum(-1).cpu().numpy())
+        for index, active in enumerate(self._activations([second for _, second in pairs])):
+            rows = [torch.from_numpy(_writable(arrays[index])).to(active.device) for arrays in known]
+            described = rows[0] if len(rows) == 1 else torch.stack(rows)
+            distances = _squared_distances(described.view(-1, active.shape[-1]), active, self._heads[index])
+            stages.append(distances.cpu().numpy())
         return [tuple(stage[position] for stage in stages) for position in range(len(pairs))]
 
     def _describe(self, images: Sequence[Image]) -> list[features.Arrays]:
-        stages = [stage.cpu().numpy() for stage in self._described(images)]
+        """Return the activations of each image at unit length across channels: `float32 (h, w, channels)` a stage."""
+        stages = [_unit_length(active).cpu().numpy() for active in self._activations(images)]
         return [tuple(stage[position] for stage in stages) for position in range(len(images))]
 
-    def _described(self, images: Sequence[Image]) -> Iterator[torch.Tensor]:
-        """Yield each stage as `float32 (n, h, w, channels)`: unit length across channels, times the head's roots.
-
-        So a squared difference, added up over channels, is the distance, and nothing else has to be kept.
-        """
-        import torch
-
+    def _activations(self, images: Sequence[Image]) -> Iterator[torch.Tensor]:
+        """Yield what each stage ends with, `float32 (n, h, w, channels)`."""
         x = _input(images)
-        for steps, roots in zip(self._stages, self._roots, strict=True):
+        for steps in self._stages:
             for step in steps:
                 x = apply(step, x, self._state)
-            rows = x.permute(0, 2, 3, 1)
-            length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).add_(_EPSILON)
-            yield rows.mul(roots).div_(length)
+            yield x.permute(0, 2, 3, 1).contiguous()
+
+
+def _chunks(cells: torch.Tensor) -> Iterator[slice]:
+    """Yield parts of `float32 (count, channels)`, one after the other; everything at once on an accelerator."""
+    count, channels = cells.shape
+    size = max(1, _CHUNK // (4 * channels)) if cells.device.type == "cpu" else count
+    for start in range(0, count, size):
+        yield slice(start, start + size)
+
+
+def _length(cells: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.linalg.vector_norm(cells, dim=-1, keepdim=True).add_(_EPSILON)
+
+
+def _unit_length(active: torch.Tensor) -> torch.Tensor:
+    """Return activations brought to unit length across channels, in memory of their own."""
+    import torch
+
+    described = torch.empty_like(active)
+    cells, results = (tensor.view(-1, active.shape[-1]) for tensor in (active, described))
+    for part in _chunks(cells):
+        torch.div(cells[part], _length(cells[part]), out=results[part])
+    return described
+
+
+def _squared_distances(described: torch.Tensor, active: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    """Compare one stage of two images, cell by cell.
+
+    Args:
+        described: `float32 (cells, channels)` of unit length.
+        active: `float32 (n, h, w, channels)`, of any length; n · h · w cells.
+        head: the weight of each channel.
+
+    Returns:
+        `float32 (n, h, w)`.
+    """
+    import torch
+
+    cells = active.view(-1, len(head))
+    distances = torch.empty(active.shape[:-1], device=active.device)
+    results = distances.view(-1)
+    for part in _chunks(cells):
+        difference = torch.addcdiv(described[part], cells[part], _length(cells[part]), value=-1)
+        torch.mv(difference.square_(), head, out=results[part])
+    return distances
 
 
 def _ready(weight: torch.Tensor) -> torch.Tensor:
@@ -138,9 +180,13 @@ def _input(images: Sequence[Image]) -> torch.Tensor:
     """Return `float32 (n, 3, H, W)`, channels innermost, scaled as the trunks expect it."""
     import torch
 
-    shift, scale = (torch.tensor(values, device=neural.device()) for values in (_SHIFT, _SCALE))
-    pixels = torch.from_numpy(np.stack(images)).to(neural.device(), torch.float32)
-    return pixels.mul_(2 / 255).sub_(1 + shift).div_(scale).permute(0, 3, 1, 2)
+    # (2 / 255 · pixel - 1 - shift) / scale, for a whole row of the image at a time
+    height, width = images[0].shape[:2]
+    factor = torch.tensor([2 / 255 / scale for scale in _SCALE] * width, device=neural.device())
+    constant = torch.tensor([-(1 + shift) / scale for shift, scale in zip(_SHIFT, _SCALE, strict=True)] * width)
+    pixels = torch.from_numpy(np.stack(images)).to(neural.device()).view(-1, height, 3 * width)
+    scaled = torch.addcmul(constant.to(neural.device()), pixels, factor)
+    return scaled.view(-1, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -153,10 +199,13 @@ def full_size(maps: Maps, height: int, width: int) -> npt.NDArray[np.float32]:
     import torch
     from torch.nn import functional
 
+    by_size: dict[tuple[int, ...], torch.Tensor] = {}
+    for stage in maps:  # interpolating is linear: stages of one size are added up first
+        cells = torch.from_numpy(stage)
+        by_size[stage.shape] = by_size[stage.shape] + cells if stage.shape in by_size else cells
     total = torch.zeros(height, width)
-    for stage in maps:
-        cells = torch.from_numpy(stage)[None, None]
-        total += functional.interpolate(cells, (height, width), mode="bilinear", align_corners=False)[0, 0]
+    for cells in by_size.values():
+        total += functional.interpolate(cells[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
     return total.numpy()
 
 

@@ -28,9 +28,17 @@ from editbench.types import Direction, Need, Sample, Scenario, Value
 
 @dataclass(frozen=True)
 class StLpips:
-    """Shift-tolerant LPIPS over a region (Ghildyal & Liu 2022, arXiv 2207.13686), weights from `stlpips-pytorch`.
+    """Shift-tolerant LPIPS over a region: LPIPS with a trunk whose strides are blurred, trained to bear small shifts.
 
-    Its values are not those of LPIPS. Regions and what is averaged: see `Lpips`.
+    Regions and what is averaged: see `Lpips`.
+
+    References:
+        Ghildyal & Liu 2022, "Shift-tolerant perceptual similarity metric" (arXiv 2207.13686); package
+        `stlpips-pytorch`.
+
+    Disagreements:
+        Its values are not those of LPIPS, and a shift by a pixel or two, which LPIPS and every pixel metric punish, is
+        meant to cost little: read `global_shift:part=translation` beside it.
 
     Args:
         region: where to compare.
@@ -54,7 +62,7 @@ class StLpips:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Name and sha256 of the file with trunk and head."""
+        """sha256 by file: `alex_shift_tolerant.pth` or `vgg_shift_tolerant.pth` of the package `stlpips-pytorch`."""
         return hashes(shift_tolerant_files(self.net))
 
     @property
@@ -75,7 +83,7 @@ class StLpips:
 
 @dataclass(frozen=True)
 class Lpips:
-    """LPIPS over a region (Zhang et al. 2018, arXiv 1801.03924, version 0.1), with torchvision's ImageNet trunks.
+    """LPIPS over a region (version 0.1), with torchvision's ImageNet trunks.
 
     `all` is LPIPS as published: every stage's distances averaged over its own grid. Over any other region, pixels
     outside it are the source's in both images, every stage's distances are interpolated to the image's size
@@ -88,6 +96,15 @@ class Lpips:
     (`st_lpips`, 192 pixels: by 4 % in the median, by up to 36 % over a region, more where it is below 0.02). A frame
     widened or cropped by 16 pixels far from the mask moves `edit` by less than 1 %, and the other regions by what it
     adds or takes away. Values do not depend on batch size or order; allow 1e-5 between machines.
+
+    References:
+        Zhang, Isola, Efros, Shechtman & Wang 2018 (arXiv 1801.03924); package `lpips`.
+
+    Disagreements:
+        Trunks do not compare: PIE-Bench and BrushNet use `squeeze`, GEditBench v2 and HATIE `alex`. Images that are
+        black outside the region (`legacy_pie`, `legacy_brushnet`) shrink the value by the region's share and show the
+        network an edge that no editor made; a mean of the ordinary map over the region sees what lies beyond its
+        border.
 
     Args:
         region: where to compare.
@@ -113,7 +130,7 @@ class Lpips:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Name and sha256 of the files with the trunk and with the head.
+        """sha256 by file: torchvision's ImageNet trunk, which must be downloaded, and the head of the package `lpips`.
 
         Raises:
             EditbenchError: if the trunk's is missing or not what its name promises.
@@ -147,8 +164,12 @@ class Ring:
     w on the inside, so that a seam has its two sides; no more, so that what the edit is like at its core, and what
     happened far from the mask, changes nothing. Distances are averaged over the w pixels outside.
 
-    An edit that fills its mask moves the value even without a seam, for the network sees its margin from outside:
-    compare editors, or with `target`'s value, not with 0.
+    References:
+        Defined here; the network is that of `StLpips`.
+
+    Disagreements:
+        An edit that fills its mask moves the value even without a seam, for the network sees its margin from outside:
+        compare editors, or with the value of the ground truth (the control `target`), not with 0.
 
     Args:
         width: w for images whose smaller side is 512 pixels; scaled as the region `band` is, which is 4 there.
@@ -169,7 +190,7 @@ class Ring:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Name and sha256 of the file with trunk and head."""
+        """sha256 by file: `alex_shift_tolerant.pth` of the package `stlpips-pytorch`."""
         return hashes(shift_tolerant_files("alex"))
 
     @property

@@ -57,7 +57,14 @@ def mean_squared_error(sample: Sample, region: RegionName) -> float:
 
 @dataclass(frozen=True)
 class Mae:
-    """Mean absolute error over a region: mean |output − source|, pixel values scaled to [0, 1]."""
+    """Mean absolute error over a region: mean |output − source|, pixel values scaled to [0, 1].
+
+    References:
+        MagicBrush's L1 is the same number against the ground truth: `target:mae,region=all`.
+
+    Disagreements:
+        Tables that black the other region out and divide by the whole frame report it times the region's share.
+    """
 
     region: RegionName
 
@@ -75,7 +82,15 @@ class Mae:
 
 @dataclass(frozen=True)
 class Mse:
-    """Mean squared error over a region: mean (output − source)², pixel values scaled to [0, 1]."""
+    """Mean squared error over a region: mean (output − source)², pixel values scaled to [0, 1].
+
+    References:
+        `legacy_pie:mse` is `mse:region=all`, and MagicBrush's L2 is `target:mse,region=all`.
+
+    Disagreements:
+        PIE-Bench's other two divide by the whole frame, not by the region; BrushNet divides a sum over three channels
+        by a number of pixels, which makes it three times as large.
+    """
 
     region: RegionName
 
@@ -97,6 +112,15 @@ class Psnr:
 
     The cap stands for identical regions, whose ratio is infinite. The largest other value, one level of one channel of
     one pixel in a 1-megapixel image, is 112.9 dB and capped too; boards count capped cells.
+
+    References:
+        `skimage.metrics.peak_signal_noise_ratio`, with which `region=all` agrees.
+
+    Disagreements:
+        PIE-Bench averages over the whole frame with the other region black, which adds −10 log10(the region's share) dB
+        (`legacy_pie`): a larger mask looks better. BrushNet's is 4.77 dB too low (`legacy_brushnet`). Both let one
+        untouched image make the mean infinite, or nearly. A mean of decibels weights an image by the logarithm of its
+        error: where editors are close, `mse` may order them otherwise.
     """
 
     region: RegionName
@@ -120,6 +144,16 @@ class Changed:
     """Share of the region's pixels whose largest channel difference exceeds tau.
 
     The default tau of 0.03 is eight levels of 255: beyond rounding and mild compression, below what the eye sees.
+
+    References:
+        A count, defined here.
+
+    Disagreements:
+        It says how much was touched, not how strongly: a faint cast over everything is worse here than a hole.
+
+    Args:
+        region: where to count.
+        tau: difference, of pixel values scaled to [0, 1], up to which a pixel has not moved.
     """
 
     region: RegionName
@@ -149,7 +183,15 @@ class Changed:
 
 @dataclass(frozen=True)
 class DeltaE:
-    """Mean CIEDE2000 colour difference over a region (scikit-image, D65, 2° observer); 1 is just noticeable."""
+    """Mean CIEDE2000 colour difference over a region (scikit-image, D65, 2° observer); 1 is just noticeable.
+
+    References:
+        Sharma, Wu & Dalal 2005, "The CIEDE2000 color-difference formula"; CIE 142-2001.
+
+    Disagreements:
+        The formula was fitted to small differences of uniform patches. Above about 5 it orders colours, but twice the
+        number is not twice as different; and pixel by pixel it sees a shifted texture as a change of colour.
+    """
 
     region: RegionName
 

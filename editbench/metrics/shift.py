@@ -182,15 +182,22 @@ def _refined(spectrum: npt.NDArray[np.complex128], frequencies: npt.NDArray[np.f
 class GlobalShift:
     """What happened to the keep region as a whole, in one of three numbers; lower is better, 0 is nothing.
 
-    An affine map of colours, source to output, is fitted to the keep region by least trimmed squares (Rousseeuw & Van
-    Driessen 2006): a quarter of the pixels may do as they like. `part=colour` is the size of that shift, the root mean
-    square over pixels and channels of the displacement it gives the source's colours, on a scale of [0, 1];
-    `part=residual` the mean absolute error that is left when it is taken out (the source's keep region is mapped,
-    rounded to 8 bits and compared with the output); `part=translation` the length in pixels of the shift in place by
-    phase correlation (see `translation`).
+    An affine map of colours, source to output, is fitted to the keep region by least trimmed squares: a quarter of the
+    pixels may do as they like. `part=colour` is the size of that shift, the root mean square over pixels and channels
+    of the displacement it gives the source's colours, on a scale of [0, 1]; `part=residual` the mean absolute error
+    that is left when it is taken out (the source's keep region is mapped, rounded to 8 bits and compared with the
+    output); `part=translation` the length in pixels of the shift in place by phase correlation.
 
     The details have all of them: `colour`, `residual`, `matrix` (3×4: output = matrix · (red, green, blue, 1), pixel
     values scaled to [0, 1]) and `translation` (pixels rightwards and downwards).
+
+    References:
+        Rousseeuw & Van Driessen 2006 (trimmed fit); Kuglin & Hines 1975 and Guizar-Sicairos, Thurman & Fienup 2008
+        (translation, as `skimage.registration.phase_cross_correlation`).
+
+    Disagreements:
+        A change of gamma or of saturation at its ends is no affine map and stays in the residual; a rotation or a zoom
+        is no translation. Where more than a quarter of the keep region was repainted, that counts as a shift of colour.
 
     Args:
         part: which of the three is the number.

@@ -16,6 +16,13 @@ from editbench.types import Content, Direction, Metric, Need, Sample, Scenario, 
 class Target:
     """Another metric, with the ground truth in the place of the source: `target:mae,region=edit`.
 
+    References:
+        Those of the metric.
+
+    Disagreements:
+        The ground truth is one right answer among many: another shade of the colour that was asked for, or another
+        background behind what was removed, is an error here and none to `success` or `judge`.
+
     Args:
         region: where to compare.
         metric: name of a metric that compares output and source over a region.
@@ -71,7 +78,7 @@ class Target:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Those of the metric: its values, and so their signature, depend on them."""
+        """Those of the metric: values, and so their signature, depend on them."""
         weights: Any = getattr(self._inner, "weights", {})
         return dict(weights)
 

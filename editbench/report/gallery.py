@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from editbench.board import Cell, Column, build_boards, decimal
+from editbench.board import Cell, Column, build_boards, counts_as, decimal
 from editbench.images import InvalidImage
 from editbench.records import Header, RecordFile
-from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, render
+from editbench.report.numbers import ARROWS, decimals, explanation, fixed, interval
+from editbench.report.page import render
 from editbench.report.pictures import (
     ANCHORS,
     FULL_SCALE,
@@ -192,7 +193,12 @@ def _shown(record: Record, mean: Mean) -> Shown:
         return Shown(mean, fixed(value, mean.places), "value", decimal(value), decimal(value))
     if isinstance(value, Undefined):
         return Shown(mean, "undefined", "none", value.reason, "")
-    return Shown(mean, "error", "error", value.reason if isinstance(value, Failed) else "not scored yet", "")
+    if not isinstance(value, Failed):
+        return Shown(mean, "error", "error", "not scored yet", "")
+    counts = counts_as(record, mean.cell.info)
+    if counts is not None:
+        return Shown(mean, fixed(counts, mean.places), "error", f"{value.reason}: counts as this", decimal(counts))
+    return Shown(mean, "error", "error", value.reason, "")
 
 
 def _pictures(store: RunStore, scenario: Scenario, records: Iterable[Record], output_dir: Path) -> Iterator[Pictures]:

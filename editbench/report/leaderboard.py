@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from editbench.board import Board, Cell, Column, Row, decimal
 from editbench.records import EditorInfo
-from editbench.report.page import ARROWS, decimals, explanation, fixed, interval, name_and_options, render, visible
+from editbench.report.numbers import ARROWS, decimals, explanation, fixed, interval, name_and_options
+from editbench.report.page import render, visible
 from editbench.report.scatter import Scatter, scatter
 from editbench.specs import slug
 
@@ -35,7 +36,7 @@ class Number:
     text: str
     interval: str
     notes: tuple[str, ...]
-    """n and G where they differ from the header's, and how many values are at the cap."""
+    """n and G where they differ from the header's, how many values are at the cap, and errors on good edits."""
     sort: str
     trained_on: bool
     explanation: str
@@ -135,6 +136,8 @@ def _number(row: Row, head: Head) -> Number:
         notes.append(_counts(cell))
     if cell.capped:
         notes.append(f"{cell.capped} capped")
+    if cell.crashes:
+        notes.append(f"{len(cell.crashes)} {'error' if len(cell.crashes) == 1 else 'errors'}")
     mean = cell.estimate.mean
     return Number(
         text="–" if mean is None else fixed(mean, head.places),

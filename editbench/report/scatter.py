@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from editbench.board import Board, Cell, Row, decimal
+from editbench.report.labels import Box, Group, Label, place_labels
 
 SUCCESS = "success"
 FIDELITY = "mae:region=keep"
 PINNED = ("target", "identity")
 """The ends of the axes: labelled before all others."""
 
-WIDTH, HEIGHT = 560, 380
-LEFT, RIGHT, TOP, BOTTOM = 58, 26, 22, 52
-CHARACTER, LINE, GAP = 7.3, 15, 8
-"""Size of the labels' text, and how far it stands from its point."""
+WIDTH, HEIGHT = 830, 430
+LEFT, RIGHT, TOP, BOTTOM = 58, 250, 22, 52
+"""The margins; labels stand in the right one, since that is where good editors are."""
+MARK = 7
+"""Half the size of a point."""
 TICK_DISTANCE = 46
-
-
-@dataclass(frozen=True)
-class Label:
-    """The text beside a point."""
-
-    x: float
-    y: float
-    anchor: str
 
 
 @dataclass(frozen=True)
@@ -38,9 +31,18 @@ class Point:
     y: float
     x_range: tuple[float, float]
     y_range: tuple[float, float]
-    label: Label | None
-    """None where there is no room."""
     explanation: str
+
+    @property
+    def mark(self) -> Box:
+        """What the mark covers."""
+        return self.x - MARK, self.y - MARK, self.x + MARK, self.y + MARK
+
+    @property
+    def whiskers(self) -> tuple[Box, Box]:
+        """What the lines of the two intervals cover."""
+        (left, right), (top, bottom) = self.x_range, self.y_range
+        return (left, self.y - 1, right, self.y + 1), (self.x - 1, top, self.x + 1, bottom)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Scatter:
     """Everything that the template draws."""
 
     points: tuple[Point, ...]
+    labels: tuple[Label, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     width: int = WIDTH
@@ -73,11 +76,27 @@ def scatter(board: Board) -> Scatter | None:
     if not shown:
         return None
     largest = max(_mean(cell) for _, cell, _ in shown) * 1.1 or 0.1
-    placed = _Labels([(_x(_mean(x), largest), _y(_mean(y))) for _, x, y in shown])
-    points = [_point(row, x, y, largest, placed) for row, x, y in sorted(shown, key=_urgency)]
+    points = [_point(row, x, y, largest) for row, x, y in sorted(shown, key=_urgency)]
+    marks, whiskers = [point.mark for point in points], [box for point in points for box in point.whiskers]
+    area = (LEFT, 2, WIDTH, HEIGHT - BOTTOM)
+    labels = place_labels(_groups(points), marks, whiskers, area, WIDTH - RIGHT)
     points.sort(key=lambda point: (not point.row.editor.control, point.row.editor.label))
     y_ticks = [(_y(value), text) for value, text in ((0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1, "1"))]
-    return Scatter(tuple(points), tuple(_x_ticks(largest)), tuple(y_ticks))
+    return Scatter(tuple(points), tuple(labels), tuple(_x_ticks(largest)), tuple(y_ticks))
+
+
+def _groups(points: Iterable[Point]) -> list[Group]:
+    """Return the names of each point, those of points on top of each other together."""
+    groups: list[Group] = []
+    for point in points:
+        name, control = point.row.editor.label, point.row.editor.control
+        for index, group in enumerate(groups):
+            if math.dist((point.x, point.y), (group.x, group.y)) < MARK / 2:
+                groups[index] = replace(group, names=(*group.names, name), control=group.control and control)
+                break
+        else:
+            groups.append(Group((name,), point.x, point.y, control))
+    return groups
 
 
 def _mean(cell: Cell) -> float:
@@ -110,7 +129,7 @@ def _urgency(shown: tuple[Row, Cell, Cell]) -> tuple[bool, bool, int, str]:
     return row.editor.label not in PINNED, row.editor.control, row.rank or 10**6, row.editor.label
 
 
-def _point(row: Row, x: Cell, y: Cell, largest: float, placed: _Labels) -> Point:
+def _point(row: Row, x: Cell, y: Cell, largest: float) -> Point:
     where = _x(_mean(x), largest), _y(_mean(y))
     x_low, x_high = _ends(x)
     y_low, y_high = _ends(y)
@@ -123,7 +142,6 @@ def _point(row: Row, x: Cell, y: Cell, largest: float, placed: _Labels) -> Point
         *where,
         x_range=(_x(x_high, largest), _x(x_low, largest)),
         y_range=(_y(y_high), _y(y_low)),
-        label=placed.place(where, row.editor.label),
         explanation="\n".join(lines),
     )
 
@@ -131,36 +149,3 @@ def _point(row: Row, x: Cell, y: Cell, largest: float, placed: _Labels) -> Point
 def _ends(cell: Cell) -> tuple[float, float]:
     low, high = cell.estimate.low, cell.estimate.high
     return (_mean(cell), _mean(cell)) if low is None or high is None else (low, high)
-
-
-class _Labels:
-    """Puts each label where it covers neither a point nor another label.
-
-    Args:
-        points: the coordinates of all points.
-    """
-
-    def __init__(self, points: Sequence[tuple[float, float]]) -> None:
-        self._taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
-
-    def place(self, point: tuple[float, float], text: str) -> Label | None:
-        """Return a free place for a text of one line, the nearest to its point first."""
-        width = len(text) * CHARACTER
-        x, y = point
-        for shift in (0, -LINE, LINE, -2 * LINE, 2 * LINE):
-            for anchor, left in (("start", x + GAP), ("end", x - GAP - width), ("middle", x - width / 2)):
-                if anchor == "middle" and shift == 0:
-                    continue
-                box = (left, y + shift - LINE / 2, left + width, y + shift + LINE / 2)
-                if self._is_free(box):
-                    self._taken.append(box)
-                    at = {"start": left, "end": left + width, "middle": x}[anchor]
-                    return Label(round(at, 1), round(y + shift + 4, 1), anchor)
-        return None
-
-    def _is_free(self, box: tuple[float, float, float, float]) -> bool:
-        left, top, right, bottom = box
-        inside = left >= LEFT and right <= WIDTH and top >= 2 and bottom <= HEIGHT - BOTTOM + LINE / 2
-        return inside and not any(
-            left < other[2] and other[0] < right and top < other[3] and other[1] < bottom for other in self._taken
-        )

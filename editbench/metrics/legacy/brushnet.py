@@ -42,6 +42,14 @@ class LegacyBrushnet:
     100 cos of the whole output and the caption (the target prompt), CLIP ViT-L/14. Its human-preference and aesthetic
     scores are not here: they need packages that do not install beside ours.
 
+    References:
+        Ju, Liu, Wang, Bian, Shan & Xu 2024, "BrushNet" (arXiv 2403.06976); `examples/brushnet/evaluate_brushnet.py` of
+        TencentARC/BrushNet.
+
+    Disagreements:
+        `mse:region=keep` is a third of `mse` here, `psnr:region=keep` 4.77 dB above `psnr`; `lpips:region=keep` has no
+        black in it.
+
     Args:
         name: which number.
         model: another CLIP checkpoint: a folder, or an id in the hub's cache.
@@ -103,7 +111,10 @@ class LegacyBrushnet:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Hashes of what the number's network is read from; empty where there is none.
+        """None for mse and psnr; sha256 by file of what the other numbers need, which must be downloaded.
+
+        lpips: torchvision's `squeezenet1_1-b8a52dc0.pth`, with the head of the package `lpips`. clip:
+        `openai/clip-vit-large-patch14`.
 
         Raises:
             EditbenchError: if a file is missing.

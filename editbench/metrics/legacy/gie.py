@@ -49,6 +49,13 @@ class LegacyGie:
     over the patches that hold any pixel of the mask, or of its complement; patches on the border count for both.
     `clip` compares the whole images.
 
+    References:
+        Qian et al. 2025, "GIE-Bench" (arXiv 2505.11493); its `evaluation_script`.
+
+    Disagreements:
+        `masked_mse_unaligned` is `mse:region=all` times 255², so doing nothing is best in what is called masked; its
+        `ssim` sees luminance at 224 pixels, with black that counts as equal, and `ssim` none of that.
+
     Args:
         name: which number.
         model: another CLIP checkpoint: a folder, or an id in the hub's cache.
@@ -107,7 +114,7 @@ class LegacyGie:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Hashes of what the number's network is read from; empty where there is none.
+        """None for the first three; the sha256 by file of `openai/clip-vit-base-patch32`, to be downloaded, for CLIP.
 
         Raises:
             EditbenchError: if a file is missing.

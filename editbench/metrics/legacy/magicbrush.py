@@ -39,6 +39,15 @@ class LegacyMagicbrush:
     caption, not times 100. The caption is the scenario's target prompt, which for MagicBrush must be the *local* one
     (its README said global at first). A caption longer than CLIP's context fails, as it stops their program.
 
+    References:
+        Zhang, Mo, Chen, Sun & Su 2023, "MagicBrush" (arXiv 2306.10012); `evaluation/image_eval.py` of
+        OSU-NLP-Group/MagicBrush.
+
+    Disagreements:
+        `l1` is `target:mae,region=all`, `l2` is `target:mse,region=all`: most of the image is not to be edited, so
+        doing nothing scores well in all but `clip_t`. `clip_image` compares with the source, `clip_i` with the ground
+        truth.
+
     Args:
         name: which number.
         model: another checkpoint than the protocol's: a folder, or an id in the hub's cache.
@@ -90,7 +99,9 @@ class LegacyMagicbrush:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Hashes of what the number's network is read from; empty where there is none.
+        """None for l1 and l2; sha256 by file of what the other numbers need, which must be downloaded.
+
+        CLIP: `openai/clip-vit-base-patch32`. dino: `facebook/dino-vits16`.
 
         Raises:
             EditbenchError: if a file is missing.

@@ -63,6 +63,14 @@ class LegacyPie:
 
     Values carry no scale: the tables print structure distance and LPIPS times 10³, MSE times 10⁴, SSIM times 10².
 
+    References:
+        Ju, Zeng, Bian, Liu & Xu 2024, "Direct inversion" (arXiv 2310.01506); `evaluation/matrics_calculator.py` of
+        cure-lab/PnPInversion.
+
+    Disagreements:
+        Over a region, `psnr`, `mse`, `ssim`, `lpips` and `dino_structure` here average over that region alone: another
+        number for every mask. Whole images agree (`psnr`, `mse`), or nearly (`ssim`, which is mirrored at the frame).
+
     Args:
         name: which number.
         model: another checkpoint than CLIP ViT-L/14 or DINO ViT-B/8: a folder, or an id in the hub's cache.
@@ -142,7 +150,10 @@ class LegacyPie:
 
     @property
     def weights(self) -> Mapping[str, str]:
-        """Hashes of what the number's network is read from; empty where there is none.
+        """None for psnr, mse and ssim; sha256 by file of what the other numbers need, which must be downloaded.
+
+        LPIPS: torchvision's `squeezenet1_1-b8a52dc0.pth`, with the head of the package `lpips`. structure_distance:
+        `facebook/dino-vitb8`. CLIP: `openai/clip-vit-large-patch14`.
 
         Raises:
             EditbenchError: if a file is missing.

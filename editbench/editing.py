@@ -1,0 +1,125 @@
+"""One batch of the edit loop: requests to the editor, answers to journal events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from editbench.execute import Attempt, Executor, InProcess, Worker, judge, timed
+from editbench.images import Accepted, InvalidImage, align
+from editbench.plan import Plan, leaf_of
+from editbench.records import stable_reason
+from editbench.registry import spec_of
+from editbench.store import Cell, Key
+from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Task
+
+
+def needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
+    """Whether an edit is missing, may be outdated, or has failed less often than it may be tried."""
+    cell = cells.get(task.key)
+    if cell is None or cell.edit["edit_status"] == "not_run":
+        return True
+    if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
+        return True  # a finished image may have been replaced since it was looked up
+    if cell.edit["edit_status"] == "ok":
+        return not plan.store.edit_path(cell.edit["edit_sha256"]).exists()
+    return bool(cell.edit["attempts"] <= plan.config.retry_on_error)
+
+
+def is_news(event: Mapping[str, Any], cells: Mapping[Key, Cell]) -> bool:
+    """Whether an edit is another one than the journal has: equal ones keep their values."""
+    cell = cells.get((event["scenario_id"], event["repeat"]))
+    told = ("edit_status", "edit_sha256", "pixels_sha256", "reason", "flags", "attempts")
+    return cell is None or any(cell.edit[name] != event[name] for name in told)
+
+
+def executor_of(plan: Plan) -> Executor | None:
+    """Return what runs the editor; None for answers, which are looked up."""
+    if plan.editor is None:
+        return None
+    leaf = leaf_of(plan.editor)
+    if isinstance(leaf, Answers):
+        return None
+    return InProcess(leaf) if plan.config.timeout is None else Worker(spec_of(leaf), plan.config.timeout)
+
+
+def edit_batch(
+    plan: Plan, executor: Executor | None, tasks: Sequence[Task]
+) -> list[tuple[dict[str, Any], Image | None]]:
+    """Make the edits of a batch; return each one's event, and its image if there is one."""
+    attempts: dict[int, Attempt] = {}
+    for position, task in enumerate(tasks):
+        try:
+            _ = task.scenario.pixels_sha256
+        except Exception as error:  # a suite may be anybody's code
+            reason = str(error) if isinstance(error, EditbenchError) else stable_reason(error)
+            attempts[position] = Attempt("input_invalid", reason=reason)
+    open_ = [position for position in range(len(tasks)) if position not in attempts]
+    tries = dict.fromkeys(range(len(tasks)), 1)
+    for number in range(1, plan.config.retry_on_error + 2):
+        if not open_:
+            break
+        made = _attempts(plan, executor, [tasks[position] for position in open_])
+        attempts.update(zip(open_, made, strict=True))
+        tries.update(dict.fromkeys(open_, number))
+        open_ = [position for position in open_ if attempts[position].status != "ok"]
+    return [_finish(plan, tasks[position], attempts[position], tries[position]) for position in range(len(tasks))]
+
+
+def _attempts(plan: Plan, executor: Executor | None, tasks: Sequence[Task]) -> list[Attempt]:
+    assert plan.editor is not None
+    leaf = leaf_of(plan.editor)
+    if executor is None:
+        assert isinstance(leaf, Answers)
+        attempts = [timed(lambda task=task: [_answer(leaf, task)])[0] for task in tasks]  # type: ignore[misc]
+    else:
+        attempts = executor.run([task.request(leaf.mask_access) for task in tasks])
+    return [_align(plan, task, attempt) for task, attempt in zip(tasks, attempts, strict=True)]
+
+
+def _answer(answers: Answers, task: Task) -> Attempt:
+    try:
+        output = answers.answer(task)
+    except Exception as error:
+        return judge(error)
+    return Attempt("output_missing", reason="no image for this scenario") if output is None else judge(output)
+
+
+def _align(plan: Plan, task: Task, attempt: Attempt) -> Attempt:
+    if attempt.image is None:
+        return attempt
+    height, width = task.scenario.source.shape[:2]
+    try:
+        image, flags = align(Accepted(attempt.image, attempt.flags), height, width, plan.config.align)
+    except InvalidImage as error:
+        return replace(attempt, status="output_invalid", image=None, flags=(), reason=str(error))
+    assert plan.editor is not None
+    return replace(attempt, image=_compose(plan.editor, task, image), flags=flags)
+
+
+def _compose(editor: AnyEditor, task: Task, image: Image) -> Image:
+    if not isinstance(editor, Composite):
+        return image
+    return editor.compose(task.scenario, _compose(editor.editor, task, image))
+
+
+def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[str, Any], Image | None]:
+    scenario = task.scenario
+    event = {
+        "type": "edit",
+        "scenario_id": scenario.id,
+        "cluster": scenario.cluster,
+        "category": scenario.category,
+        "repeat": task.repeat,
+        "edit_status": attempt.status,
+        "edit_sha256": None if attempt.image is None else plan.store.write_edit(attempt.image),
+        "pixels_sha256": None if attempt.status == "input_invalid" else scenario.pixels_sha256,
+        "reason": attempt.reason,
+        "flags": list(attempt.flags),
+        "attempts": tries,
+        "seconds": attempt.seconds,
+        "peak_bytes": attempt.peak_bytes,
+        "traceback": attempt.traceback,
+    }
+    return event, attempt.image

@@ -1,0 +1,122 @@
+"""The board as a table for a terminal: as many columns as fit, the most telling ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from editbench.board import Board, Cell, Column, Row
+from editbench.report.numbers import ARROWS, name_and_options
+from editbench.specs import printable
+
+SHOWN = {
+    "composite": "composite",
+    "success": "success",
+    "noop": "no-op",
+    "psnr:region=keep": "PSNR keep",
+    "ssim:region=keep": "SSIM keep",
+    "changed:region=keep": "changed keep",
+    "delta_e:region=keep": "ΔE keep",
+    "mae:region=band": "MAE band",
+    "target:ssim,region=edit": "SSIM target",
+}
+"""Columns that stand first, and their titles; whatever else a board has follows under its spec."""
+
+LONGEST_LABEL = 34
+FRONT = 26
+"""Width of rank, mask access and failures with everything around them."""
+CAPTION = (
+    "mean ± the larger half of its 95 % interval, or [low, high] where the halves differ; n scenarios from G clusters, "
+    "in the cell where it differs; controls dim; * some values at the cap."
+)
+
+
+def board_table(board: Board, width: int) -> Table:
+    """Return the table of a board; no name in it is read as markup.
+
+    Args:
+        board: from `build_boards`.
+        width: how many characters fit into a line.
+    """
+    labels = [_label(row) for row in board.rows]
+    room = width - FRONT - max(cell_len(line) for label in labels for line in label.split("\n"))
+    columns, left_out = [], 0
+    for title, cells in _columns(board):
+        room -= 3 + max(cell_len(line) for line in [*title.split("\n"), *cells])
+        if room >= 0:
+            columns.append((title, cells))
+        else:
+            left_out += 1
+            room = -1
+    more = f" {left_out} more in the CSV and the page." if left_out else ""
+    table = Table(
+        title=Text(f"{printable(board.suite.name)} · {board.suite.scenarios} scenarios"),
+        caption=Text(CAPTION + more),
+        title_justify="left",
+        caption_justify="left",
+        header_style="bold",
+    )
+    table.add_column("#", justify="right")
+    table.add_column("editor", no_wrap=True)
+    table.add_column("mask", no_wrap=True)
+    table.add_column("failed", justify="right", no_wrap=True)
+    for title, _ in columns:
+        table.add_column(Text(title), justify="right", no_wrap=True)
+    for index, row in enumerate(board.rows):
+        style = "dim" if row.editor.control else "bold" if row.rank == 1 else None
+        rank, failed = "" if row.rank is None else str(row.rank), str(row.failed or "")
+        texts = [rank, labels[index], row.editor.mask_access, failed, *(cells[index] for _, cells in columns)]
+        table.add_row(*map(Text, texts), style=style)
+    return table
+
+
+def _columns(board: Board) -> Iterator[tuple[str, list[str]]]:
+    """Yield the title and the texts of each column that has a number."""
+    first = list(SHOWN)
+    for column in sorted(board.columns, key=lambda c: first.index(c.metric) if c.metric in first else len(first)):
+        cells = [row.cells.get(column) for row in board.rows]
+        found = [cell for cell in cells if cell is not None and cell.estimate.n]
+        if found:
+            usual = max((cell.estimate.n, cell.estimate.clusters) for cell in found)
+            title = _title(board, column, ARROWS.get(found[0].info.direction, ""))
+            yield f"{title}\nn={usual[0]} G={usual[1]}", [_number(cell, usual) for cell in cells]
+
+
+def _title(board: Board, column: Column, arrow: str) -> str:
+    name, options = name_and_options(column.metric)
+    lines = [f"{SHOWN.get(column.metric, name)} {arrow}".rstrip()]
+    if options and column.metric not in SHOWN:
+        lines.append(options)
+    if board.column(column.metric) is None:
+        lines.append(column.signature)
+    return "\n".join(map(printable, lines))
+
+
+def _label(row: Row) -> str:
+    label = printable(row.editor.label)
+    label = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+    return label if row.complete else f"{label}\n(incomplete: {row.gap})"
+
+
+def _number(cell: Cell | None, usual: tuple[int, int]) -> str:
+    if cell is None or cell.estimate.mean is None:
+        return "–"
+    mean = cell.estimate.mean
+    digits = 1 if abs(mean) >= 10 else 2 if abs(mean) >= 1 and cell.info.range[1] != 1 else 3
+    text = f"{mean:.{digits}f}" + ("*" if cell.capped else "") + _spread(cell, digits)
+    return text if cell.estimate.n == usual[0] else f"{text} (n={cell.estimate.n})"
+
+
+def _spread(cell: Cell, digits: int) -> str:
+    """Return ` ±0.05` where the interval is about as wide on both sides of the mean, else ` [low, high]`."""
+    mean, low, high = cell.estimate.mean, cell.estimate.low, cell.estimate.high
+    if mean is None or low is None or high is None:
+        return ""
+    narrow, wide = sorted((mean - low, high - mean))
+    if wide - narrow <= max(wide / 5, 10.0**-digits):
+        return f" ±{wide:.{digits}f}"
+    ends = (f"{end:g}" if end in cell.info.range else f"{end:.{digits}f}" for end in (low, high))
+    return f" [{', '.join(ends)}]"
