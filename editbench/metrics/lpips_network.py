@@ -132,7 +132,8 @@ def _chunks(cells: torch.Tensor) -> Iterator[slice]:
 def _length(cells: torch.Tensor) -> torch.Tensor:
     import torch
 
-    return torch.linalg.vector_norm(cells, dim=-1, keepdim=True).add_(_EPSILON)
+    length: torch.Tensor = torch.linalg.vector_norm(cells, dim=-1, keepdim=True)
+    return length.add_(_EPSILON)
 
 
 def _unit_length(active: torch.Tensor) -> torch.Tensor:

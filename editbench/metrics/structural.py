@@ -103,7 +103,7 @@ def _tile_sum(x: Rows, y: Rows, place: Place, around: Place, region: Mask | None
     """Sum of the similarity over the region's pixels in a place, and over channels; region None: all of them.
 
     The formula is written in the difference d = x - y and the sum s = x + y: with m their local means and v their local
-    variances, it is (m(s)² - m(d)² + 2 C1) (v(s) - v(d) + 2 C2) / ((m(s)² + m(d)² + 2 C1) (v(s) + v(d) + 2 C2)). So four
+    variances, it is (m(s)² - m(d)² + 2 C1) (v(s) - v(d) + 2 C2) / ((m(s)² + m(d)² + 2 C1) (v(s) + v(d) + 2 C2)). Four
     moments are enough, and where nothing differs it is 1 exactly. Sums are taken around an offset, near which single
     precision is exact enough. Blurring is a product with a banded matrix on either side.
     """
@@ -147,9 +147,8 @@ def _tile_sum(x: Rows, y: Rows, place: Place, around: Place, region: Mask | None
 
 def _offset(sums: Floats, weight: Floats | None) -> Floats:
     """Return a level near that of x + y, `float32 (3, 1)`; whole, so that differences from it are exact."""
-    if weight is None:
-        mean = sums[::4, :, ::4].mean(axis=(0, 2))
-    else:
+    mean = sums[::4, :, ::4].mean(axis=(0, 2))
+    if weight is not None:
         mean = (sums * weight).sum(axis=(0, 2)) / weight.sum()
     return np.asarray(np.rint(mean)[:, None], np.float32)
 

@@ -11,6 +11,7 @@ from typing import Any
 from editbench.board import Cell, Column, build_boards, counts_as, decimal
 from editbench.images import InvalidImage
 from editbench.records import Header, RecordFile
+from editbench.report.curve import leak_curve
 from editbench.report.numbers import ARROWS, decimals, explanation, fixed, interval
 from editbench.report.page import render
 from editbench.report.pictures import (
@@ -115,6 +116,7 @@ def write_gallery(run_path: Path, suite: Suite, output_dir: Path) -> Path:
         header=file.header,
         row=row,
         means=means,
+        curve=leak_curve(file.records),
         costs=_costs(cells),
         cards=list(_cards(store, file, suite, means, cells, output_dir)),
         categories=sorted({record.category for record in file.records}),
