@@ -45,7 +45,7 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
     On a terminal there is a bar, elsewhere a plain line at every tenth.
     """
     console = Console(stderr=True)
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *(plan.drift if score else ())):
         console.print(Text(f"warning: {printable(warning)}"))
     steps = carry_out(plan, edit, score)
     label = plan.header.editor.label

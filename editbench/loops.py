@@ -95,7 +95,8 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     store, config = plan.store, plan.config
     index, count = parse_shard(config.shard)
     executor = executor_of(plan)
-    store.begin(plan.header, {"config": asdict(config), "provenance": provenance.collect()})
+    canaries = {"canaries": list(plan.drift)} if score else {}
+    store.begin(plan.header, {"config": asdict(config), "provenance": provenance.collect(), **canaries})
     store.open_journal(f"{index}-of-{count}")
     try:
         cells = store.cells()

@@ -679,7 +679,7 @@ class Foreign:
     version: ClassVar = 1
     direction: ClassVar = "none"
     unit: ClassVar = ""
-    range: ClassVar = (0.0, 1.0)
+    range: ClassVar = (0.0, 1e9)
     needs: ClassVar = ()
     libraries: ClassVar = ()
     spec: ClassVar = "foreign"
@@ -821,3 +821,14 @@ def test_a_description_has_what_a_board_needs_and_is_json():
     assert ssim.libraries == {"numpy": package_version("numpy")} and ssim.range == (-1.0, 1.0)
     assert describe(Foreign(None)).libraries == {}
     assert all(json.dumps(vars(each), allow_nan=False) for each in info.values())
+
+
+def test_a_value_outside_the_declared_range_is_a_failure_not_a_number(by_hand):
+    @dataclass(frozen=True)
+    class Percent(type(load_metrics(["mae:region=all"])["mae:region=all"])):
+        def score(self, samples):
+            return [50.0 for _ in samples]
+
+    source, output, mask = by_hand
+    (row,) = score({"percent": Percent("all")}, [Sample(scene(source, mask), output)])
+    assert row["percent"] == Failed("value 50 outside the metric's range [0, 1]")

@@ -20,12 +20,20 @@ app.add_typer(check_app, name="check")
 def list_(
     kind: Annotated[str, typer.Argument(help="suites, editors, metrics, or config: its JSON schema.")] = "",
     json: Json = False,
+    cards: Annotated[bool, typer.Option("--cards", help="Metrics: print the page that defines each of them.")] = False,
 ) -> None:
     """List suites, editors and metrics, plug-ins included; or show the schema of `--config` files."""
     from editbench.built_in import BUILT_IN
     from editbench.records import dumps
     from editbench.registry import names
 
+    if cards:
+        from editbench.cards import page
+
+        if kind != "metrics":
+            raise EditbenchError("--cards are of metrics: `editbench list metrics --cards`")
+        print(page(), end="")
+        return
     if kind == "config":
         from editbench.plan import RunConfig
 

@@ -33,6 +33,8 @@ DEFAULT_METRICS = (
 )
 """What is measured unless `--metrics` says otherwise: ranking, edit success, non-edit fidelity, ground truth."""
 
+ROUNDING = 1e-6
+"""How far beyond its range a value may lie for rounding's sake."""
 NO_EDIT = Failed("no edit")
 INPUT_INVALID = Failed("input invalid")
 
@@ -144,16 +146,19 @@ def _score_batch(metric: Metric, samples: Sequence[Sample]) -> list[Value]:
         if len(samples) > 1:
             return [value for sample in samples for value in _score_batch(metric, [sample])]
         return [Failed(stable_reason(error))]
-    return [_checked(value) for value in values]
+    return [_checked(metric, value) for value in values]
 
 
-def _checked(value: object) -> Value:
+def _checked(metric: Metric, value: object) -> Value:
     if isinstance(value, Undefined | Failed):
         return value
     try:
         number = float(value)  # type: ignore[arg-type]
     except Exception:  # TypeError, ValueError, OverflowError, a tensor's RuntimeError
         return Failed(f"returned {type(value).__name__}, expected a number")
-    if isinstance(value, Detailed):
-        number = value
-    return number if math.isfinite(number) else Failed("non-finite value")
+    if not math.isfinite(number):
+        return Failed("non-finite value")
+    low, high = metric.range
+    if not low - ROUNDING <= number <= high + ROUNDING:
+        return Failed(f"value {number:g} outside the metric's range [{low:g}, {high:g}]")
+    return value if isinstance(value, Detailed) else number

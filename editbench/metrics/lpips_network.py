@@ -163,8 +163,10 @@ def _squared_distances(described: torch.Tensor, active: torch.Tensor, head: torc
     cells = active.view(-1, len(head))
     distances = torch.empty(active.shape[:-1], device=active.device)
     results = distances.view(-1)
+    difference = None
     for part in _chunks(cells):
-        difference = torch.addcdiv(described[part], cells[part], _length(cells[part]), value=-1)
+        room = None if difference is None else difference[: len(cells[part])]  # fresh memory costs time
+        difference = torch.addcdiv(described[part], cells[part], _length(cells[part]), value=-1, out=room)
         torch.mv(difference.square_(), head, out=results[part])
     return distances
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from editbench.metrics import neural
 from editbench.metrics.lpips_network import Maps, Network, full_size, whole
 from editbench.metrics.lpips_trunks import LAYOUTS
 from editbench.metrics.lpips_weights import Files, hashes, lpips_files, network, shift_tolerant_files
-from editbench.regions import Mask, RegionName, band_width
-from editbench.types import Direction, Need, Sample, Scenario, Value
+from editbench.regions import Mask, RegionName, Regions, band_width
+from editbench.types import Direction, Image, Need, Sample, Scenario, Value
 
 # ---------------------------------------------------------------------------------------------------- metrics
 
@@ -220,6 +221,9 @@ class Ring:
 
 # ---------------------------------------------------------------------------------------------------- regions
 
+_far: WeakKeyDictionary[Regions, dict[tuple[RegionName, int], Mask]] = WeakKeyDictionary()
+"""What is averaged over, by region and margin, for as long as a scenario lives."""
+
 
 def _check_margin(margin: int) -> None:
     if margin < 0:
@@ -228,13 +232,36 @@ def _check_margin(margin: int) -> None:
 
 def _averaged(scenario: Scenario, region: RegionName, margin: int) -> Mask:
     """Return the pixels of a region that are averaged over, `bool (H, W)`."""
-    match region:
-        case "edit":
-            return scenario.regions.distance_inside > margin
-        case "keep":
-            return scenario.regions.distance_outside > margin
-        case _:
-            return scenario.region(region)
+    if region not in ("edit", "keep"):
+        return scenario.region(region)
+    known = _far.setdefault(scenario.regions, {})
+    if (region, margin) not in known:
+        known[region, margin] = _farther_than(margin, scenario.region(region))
+    return known[region, margin]
+
+
+def _farther_than(margin: int, region: Mask) -> Mask:
+    """Return a region's pixels that are farther than a margin from every pixel outside it, `bool (H, W)`.
+
+    Distances are measured in one of two boxes, whichever is smaller: around the region, beyond which there is none of
+    it, or around the rest and its margin, beyond which everything is far.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    if region.all():
+        return region
+    around_region, around_rest = _box(region, 1), _box(~region, margin + 1)
+    box = min(around_region, around_rest, key=lambda sides: math.prod(side.stop - side.start for side in sides))
+    far = np.zeros_like(region) if box == around_region else region.copy()
+    far[box] = distance_transform_edt(region[box]) > margin
+    return far
+
+
+def _box(region: Mask, pad: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a region that is not empty, and `pad` more on every side that has them."""
+    places = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (slice(max(int(found[0]) - pad, 0), int(found[-1]) + pad + 1) for found in places)
+    return rows, columns
 
 
 def _undefined(scenario: Scenario, region: RegionName, margin: int, trunk: str) -> str | None:
@@ -257,7 +284,7 @@ def _distances(
     keys, missing = [], {}
     for sample, mask in zip(samples, shown, strict=True):
         source = sample.scenario.source
-        filled = sample.output if mask.all() else np.where(mask[..., None], sample.output, source)
+        filled = sample.output if mask.all() else _shown(sample.output, source, mask)
         key = None if np.array_equal(filled, source) else ("perceptual", trunk.recipe, pixels_sha256(filled))
         if key and key not in sample.memo:
             missing[id(sample), key] = sample, (source, filled)
@@ -268,6 +295,12 @@ def _distances(
     return [
         _mean(sample.memo[key], mask) if key else 0.0 for sample, key, mask in zip(samples, keys, averaged, strict=True)
     ]
+
+
+def _shown(output: Image, source: Image, mask: Mask) -> Image:
+    """Return the output inside a mask and the source outside it."""
+    wide = np.repeat(mask, 3, axis=1).reshape(source.shape)  # in half the time that broadcasting takes
+    return np.where(wide, output, source)
 
 
 def _mean(maps: Maps, region: Mask) -> float:

@@ -17,11 +17,15 @@ _RADIUS = 5
 _SIGMA = 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _TILE = 64
-"""Side of the tiles that are worked on one at a time: thirteen planes of one stay in the cache."""
+"""Side of the tiles that are worked on one at a time.
+
+Thirteen planes of one stay in the cache, and a product with the window is too small for a BLAS to split: so it is
+neither slower beside other processes nor different with another number of threads.
+"""
 
 Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.uint8]
-"""`uint8 (H, 3, W)`: an image whose rows hold one channel after the other."""
+Planes = npt.NDArray[np.uint8]
+"""`uint8 (3, H, W)`: an image, one channel after the other."""
 Place = tuple[slice, slice]
 """Rows and columns of an image."""
 Known = dict[Hashable, Any]
@@ -63,9 +67,9 @@ def ssim_over_region(first: Image, second: Image, region: Mask, known: Known | N
         known: filled with what other regions of these two images need too.
     """
     known = {} if known is None else known
-    if "ssim rows" not in known:
-        known["ssim rows"] = tuple(np.ascontiguousarray(image.transpose(0, 2, 1)) for image in (first, second))
-    x, y = known["ssim rows"]
+    if "ssim planes" not in known:
+        known["ssim planes"] = tuple(np.ascontiguousarray(image.transpose(2, 0, 1)) for image in (first, second))
+    x, y = known["ssim planes"]
     total = 0.0
     for place in _tiles(region):
         around = _around(place, region.shape)
@@ -99,7 +103,7 @@ def _around(place: Place, shape: tuple[int, ...]) -> Place:
     return rows, columns
 
 
-def _tile_sum(x: Rows, y: Rows, place: Place, around: Place, region: Mask | None) -> float:
+def _tile_sum(x: Planes, y: Planes, place: Place, around: Place, region: Mask | None) -> float:
     """Sum of the similarity over the region's pixels in a place, and over channels; region None: all of them.
 
     The formula is written in the difference d = x - y and the sum s = x + y: with m their local means and v their local
@@ -107,50 +111,52 @@ def _tile_sum(x: Rows, y: Rows, place: Place, around: Place, region: Mask | None
     moments are enough, and where nothing differs it is 1 exactly. Sums are taken around an offset, near which single
     precision is exact enough. Blurring is a product with a banded matrix on either side.
     """
-    (rows, columns), (height, width) = around, (side.stop - side.start for side in place)
-    first, second = (image[rows, :, columns].astype(np.float32) for image in (x, y))
-    weight = None if region is None else region[around][:, None].astype(np.float32)
-    fields = np.empty((len(first), 12 if weight is None else 13, first.shape[2]), np.float32)
-    np.subtract(first, second, out=fields[:, :3])
+    first, second = (image[:, *around].astype(np.float32) for image in (x, y))
+    weight = None if region is None else region[around].astype(np.float32)
+    fields = np.empty((12 if weight is None else 13, *first.shape[1:]), np.float32)
+    np.subtract(first, second, out=fields[:3])
     first += second
     if weight is not None:
-        fields[:, :3] *= weight
-        fields[:, 12:] = weight
-    if not fields[:, :3].any():
-        return 3.0 * (height * width if region is None else int(np.count_nonzero(region[place])))
+        fields[:3] *= weight
+        fields[12] = weight
+    if not fields[:3].any():
+        return 3.0 * (x[0, *place].size if region is None else int(np.count_nonzero(region[place])))
     offset = _offset(first, weight)
-    np.subtract(first, offset, out=fields[:, 3:6])
+    np.subtract(first, offset, out=fields[3:6])
     if weight is not None:
-        fields[:, 3:6] *= weight
-    np.square(fields[:, :6], out=fields[:, 6:12])
+        fields[3:6] *= weight
+    np.square(fields[:6], out=fields[6:12])
 
     down, across = (
         _window(part.stop - part.start, part.start - whole.start, whole.stop - part.stop)
         for part, whole in zip(place, around, strict=True)
     )
-    blurred = fields.reshape(-1, fields.shape[2]) @ across.T
-    moments = (down @ blurred.reshape(len(first), -1)).reshape(height, -1, width)
+    moments = down @ (fields @ across.T)
     if weight is not None:
-        moments[:, :12] /= np.maximum(moments[:, 12:], 1e-12)
-    means, variances = moments[:, :6], moments[:, 6:12]
+        moments[:12] /= np.maximum(moments[12], 1e-12)
+    means, variances = moments[:6], moments[6:12]
     variances -= np.square(means)
     np.maximum(variances, 0, out=variances)
-    means[:, 3:] += offset
+    means[3:] += offset
     np.square(means, out=means)
-    difference, level = means[:, :3], means[:, 3:] + np.float32(2 * _C1)
-    noise, contrast = variances[:, :3], variances[:, 3:] + np.float32(2 * _C2)
-    similarity = (level - difference) * (contrast - noise) / ((level + difference) * (contrast + noise))
+    difference, level = means[:3], means[3:] + np.float32(2 * _C1)
+    noise, contrast = variances[:3], variances[3:] + np.float32(2 * _C2)
+    similarity = (level - difference) * (contrast - noise)
+    level += difference
+    contrast += noise
+    level *= contrast
+    similarity /= level
     if region is not None:
-        similarity *= region[place][:, None]
+        similarity *= region[place]
     return float(similarity.sum(dtype=np.float64))
 
 
 def _offset(sums: Floats, weight: Floats | None) -> Floats:
-    """Return a level near that of x + y, `float32 (3, 1)`; whole, so that differences from it are exact."""
-    mean = sums[::4, :, ::4].mean(axis=(0, 2))
+    """Return a level near that of x + y, `float32 (3, 1, 1)`; whole, so that differences from it are exact."""
+    mean = sums[:, ::4, ::4].mean(axis=(1, 2))
     if weight is not None:
-        mean = (sums * weight).sum(axis=(0, 2)) / weight.sum()
-    return np.asarray(np.rint(mean)[:, None], np.float32)
+        mean = (sums * weight).sum(axis=(1, 2)) / weight.sum()
+    return np.asarray(np.rint(mean)[:, None, None], np.float32)
 
 
 @dataclass(frozen=True)
