@@ -442,8 +442,8 @@ def test_gradients_are_those_of_scikit_image():
     source = data.coffee()[:200, :300]
     output = bytes_of(gaussian_filter(source.astype(float), (2, 2, 0)))
     luminance = [image @ np.array(LUMINANCE) / sum(LUMINANCE) for image in (source, output)]
-    # scikit-image: Prewitt normalised to a third of a mean over two pixels, root of the mean square of both directions.
-    a, b = (prewitt(plane) * 2 * math.sqrt(2) for plane in luminance)
+    # scikit-image: the root of the mean, not of the sum, of both directions' squares.
+    a, b = (prewitt(plane) * math.sqrt(2) for plane in luminance)
     similarity = (2 * a * b + 170) / (a**2 + b**2 + 170)
     value = measure("gms:region=all", source, output, np.zeros(source.shape[:2], bool))
     assert value == pytest.approx(similarity[1:-1, 1:-1].mean(), rel=1e-9)
