@@ -47,14 +47,18 @@ class _Memory:
         self._bytes -= _size(self._kept.pop(key, ()))
         if _size(arrays) > MEMORY:
             return arrays  # and let the others stay
-        # A view would keep all of its array alive (the features of a whole batch), whatever is counted here.
-        arrays = tuple(array if array.base is None else array.copy() for array in arrays)
+        # A part would keep all of its array alive (the features of a whole batch), whatever is counted here.
+        arrays = tuple(array.copy() if _is_part(array) else array for array in arrays)
         self._kept[key] = arrays
         self._bytes += _size(arrays)
         while self._bytes > MEMORY:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= _size(dropped)
         return arrays
+
+
+def _is_part(array: npt.NDArray[Any]) -> bool:
+    return isinstance(array.base, np.ndarray) and array.base.nbytes > array.nbytes
 
 
 def _size(arrays: Arrays) -> int:

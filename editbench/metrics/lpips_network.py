@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from editbench.metrics import features, neural
+from editbench.metrics.lpips_boxes import Box, changed, share, window
 from editbench.metrics.lpips_trunks import LAYOUTS, BlurredConvolution, State, apply, parameters, weight_and_blur
 from editbench.types import EditbenchError, Image
 
@@ -29,6 +30,8 @@ _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """ImageNet's channel means and deviations (.485 .456 .406 and .229 .224 .225) for pixels in [-1, 1]."""
 _EPSILON = 1e-10
 """Added to a length before it divides: where nothing is active, nothing differs."""
+_LARGEST_BOX = 0.4
+"""Share of an image up to which a processor follows what differs through the trunk, instead of starting anew."""
 _CHUNK = 1 << 19
 """Bytes of activations that a processor takes through all of a stage's arithmetic at once: they stay in its cache."""
 
@@ -80,7 +83,7 @@ class Network:
             both = weight_and_blur(state[f"{step.name}.weight"], state[f"{step.blur}.filt"])
             self._state[f"{step.name}.weight and blur"] = _ready(both)
         self._heads = [_ready(state[f"lin{index}.model.1.weight"]).reshape(-1) for index in range(len(self._stages))]
-        self.recipe = f"perceptual features 2 {trunk} {sha256} {neural.environment()}"
+        self.recipe = f"perceptual features 3 {trunk} {sha256} {neural.environment()}"
 
     def distances(self, pairs: Sequence[tuple[Image, Image]]) -> list[Maps]:
         """Compare images cell by cell.
@@ -99,6 +102,10 @@ class Network:
         import torch
 
         known = features.features([first for first, _ in pairs], self.recipe, self._describe)
+        if len(pairs) == 1 and neural.device().type == "cpu":
+            box = changed(*pairs[0])
+            if share(box, *pairs[0][0].shape[:2]) <= _LARGEST_BOX:
+                return [self._compare_within(box, pairs[0][1], known[0])]
         stages = []
         for index, active in enumerate(self._activations([second for _, second in pairs])):
             rows = [torch.from_numpy(_writable(arrays[index])).to(active.device) for arrays in known]
@@ -107,9 +114,38 @@ class Network:
             stages.append(distances.cpu().numpy())
         return [tuple(stage[position] for stage in stages) for position in range(len(pairs))]
 
+    def _compare_within(self, box: Box, second: Image, known: features.Arrays) -> Maps:
+        """Compare an image with one of known features from which it differs within a box only."""
+        import torch
+
+        maps: list[npt.NDArray[np.float32]] = []
+        count = len(self._stages)
+        active = torch.empty(0)
+        for index, steps in enumerate(self._stages):
+            described = known[index]
+            before = known[index - 1].shape[:2] if index else second.shape[:2]
+            crop, inside, place = window(steps, self._state, box, before, described.shape[:2])
+            if index:
+                x = _patched(known[index - 1], known[count + index - 1], crop, active, box)
+            else:
+                x = _input([second[crop]])
+            for step in steps:
+                x = apply(step, x, self._state)
+            active = x.permute(0, 2, 3, 1)[:, *inside].contiguous()
+            cells = torch.from_numpy(described[place].copy()).view(-1, active.shape[-1])
+            distances = np.zeros(described.shape[:2], np.float32)
+            distances[place] = _squared_distances(cells, active, self._heads[index])[0].numpy()
+            maps.append(distances)
+            box = place
+        return tuple(maps)
+
     def _describe(self, images: Sequence[Image]) -> list[features.Arrays]:
-        """Return the activations of each image at unit length across channels: `float32 (h, w, channels)` a stage."""
-        stages = [_unit_length(active).cpu().numpy() for active in self._activations(images)]
+        """Return the activations of each image: unit length across channels, and then the lengths.
+
+        That is, `float32 (h, w, channels)` a stage, and `float32 (h, w, 1)` a stage.
+        """
+        both = [_unit_length(active) for active in self._activations(images)]
+        stages = [tensors[part].cpu().numpy() for part in (0, 1) for tensors in both]
         return [tuple(stage[position] for stage in stages) for position in range(len(images))]
 
     def _activations(self, images: Sequence[Image]) -> Iterator[torch.Tensor]:
@@ -136,15 +172,43 @@ def _length(cells: torch.Tensor) -> torch.Tensor:
     return length.add_(_EPSILON)
 
 
-def _unit_length(active: torch.Tensor) -> torch.Tensor:
-    """Return activations brought to unit length across channels, in memory of their own."""
+def _unit_length(active: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return activations brought to unit length across channels, and their lengths, in memory of their own."""
     import torch
 
-    described = torch.empty_like(active)
+    described, lengths = torch.empty_like(active), torch.empty_like(active[..., :1])
     cells, results = (tensor.view(-1, active.shape[-1]) for tensor in (active, described))
     for part in _chunks(cells):
-        torch.div(cells[part], _length(cells[part]), out=results[part])
-    return described
+        length = _length(cells[part])
+        torch.div(cells[part], length, out=results[part])
+        lengths.view(-1, 1)[part] = length
+    return described, lengths
+
+
+def _patched(
+    described: npt.NDArray[np.float32],
+    lengths: npt.NDArray[np.float32],
+    crop: Box,
+    active: torch.Tensor,
+    box: Box,
+) -> torch.Tensor:
+    """Return a crop of known activations, `float32 (1, channels, h, w)`, with those of another image in a box.
+
+    Args:
+        described: the known activations at unit length, `float32 (h, w, channels)`.
+        lengths: what they were brought to it from, `float32 (h, w, 1)`.
+        crop: what to return.
+        active: activations in the box, `float32 (1, rows, columns, channels)`.
+        box: where they belong; what of it lies outside the crop is left out.
+    """
+    import torch
+
+    cells = torch.from_numpy(described[crop] * lengths[crop])
+    sides = [(max(c.start, b.start), min(c.stop, b.stop)) for c, b in zip(crop, box, strict=True)]
+    into = tuple(slice(a - c.start, b - c.start) for (a, b), c in zip(sides, crop, strict=True))
+    out_of = tuple(slice(a - b.start, e - b.start) for (a, e), b in zip(sides, box, strict=True))
+    cells[into] = active[0][out_of]
+    return cells[None].permute(0, 3, 1, 2)
 
 
 def _squared_distances(described: torch.Tensor, active: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
