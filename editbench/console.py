@@ -22,6 +22,7 @@ from editbench.store import write_whole
 
 if TYPE_CHECKING:
     from editbench.audit.findings import Audited
+    from editbench.audit.words import Read
     from editbench.testing import Finding
 
 
@@ -210,34 +211,45 @@ def report_audit(metrics: str | None, suite: str, scenarios: int, output_dir: Pa
     """
     from editbench.audit import audit, auditable
     from editbench.audit.findings import damage_csv, to_csv
+    from editbench.audit.words import audit_words, reads, words_csv
     from editbench.metrics import load_metrics
     from editbench.report.heatmap import render_heatmap
     from editbench.suites import load_suite
 
     console = Console(stderr=True)
+    pictures = load_suite(suite)
     if metrics is None:
-        loaded, skipped = auditable()
-        for text in skipped:
+        loaded, skipped = auditable(pictures.name)
+        for text in dict.fromkeys(skipped):
             console.print(Text(f"left out: {printable(text)}"))
     else:
         loaded = load_metrics(metrics)
-    pictures = load_suite(suite)
+    readers = {spec: metric for spec, metric in loaded.items() if reads(metric)}
+    lookers = {spec: metric for spec, metric in loaded.items() if spec not in readers}
+    damaged: list[Audited] = []
+    told: list[Read] = []
     with bar(console) as progress:
-        task = progress.add_task("audit", total=scenarios, note=suite)
-        results: list[Audited] = []
-        for done, total, found in audit(loaded, pictures, scenarios):
-            progress.update(task, completed=done, total=total)
-            results = list(found.values())
-    for audited in results:
-        verdict = ", ".join(audited.failures) or "passes"
-        print(f"{printable(audited.spec):40} {verdict}")
+        task = progress.add_task("audit", total=None, note=suite)
+        for done, total, found in audit(lookers, pictures, scenarios) if lookers else ():
+            progress.update(task, completed=done, total=total, note="damaged pictures")
+            damaged = list(found.values())
+        for done, total, answers in audit_words(readers, pictures) if readers else ():
+            progress.update(task, completed=done, total=total, note="wrong words")
+            told = list(answers.values())
+    results: list[Audited | Read] = [*damaged, *told]
+    for result in results:
+        verdict = ", ".join(result.failures) or "passes"
+        print(f"{printable(result.spec):40} {verdict}")
     if output_dir is not None:
-        title = f"Audit of metrics on {pictures.name}, {results[0].scenarios} pictures"
-        for name, text in (
-            (f"{slug(pictures.name)}.csv", to_csv(results)),
-            (f"{slug(pictures.name)}-damage.csv", damage_csv(results)),
-            (f"{slug(pictures.name)}.svg", render_heatmap(title, results)),
-        ):
-            write_whole(output_dir / name, [text.encode()])
-            print(output_dir / name)
-    return 5 if any(audited.failures for audited in results) else 0
+        files: dict[str, str] = {}
+        name = slug(pictures.name)
+        if damaged:
+            title = f"Audit of metrics on {pictures.name}, {damaged[0].scenarios} pictures"
+            files |= {f"{name}.csv": to_csv(damaged), f"{name}-damage.csv": damage_csv(damaged)}
+            files[f"{name}.svg"] = render_heatmap(title, damaged)
+        if told:
+            files[f"{name}-words.csv"] = words_csv(told)
+        for file, text in files.items():
+            write_whole(output_dir / file, [text.encode()])
+            print(output_dir / file)
+    return 5 if any(result.failures for result in results) else 0

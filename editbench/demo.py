@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from editbench.console import bar, show_boards
 from editbench.leaderboards import export, load
 from editbench.loops import carry_out
 from editbench.metrics import DEFAULT_METRICS
-from editbench.plan import RunConfig, make_plan
+from editbench.plan import RunConfig, make_plan, plan_of_run
 from editbench.specs import slug
 
 EDITORS = (
@@ -34,12 +34,16 @@ EDITORS = (
     "recolor:leak=0.3",
     "harmonise",
 )
-METRICS = {"shapes@1": (*DEFAULT_METRICS, "clip_score:region=all,model=shapes-tiny"), "photos@1": DEFAULT_METRICS}
-"""What a full run measures: the small CLIP knows nothing but shapes."""
-WITHOUT_NETWORKS = tuple(spec for spec in DEFAULT_METRICS if not spec.startswith("st_lpips"))
-"""What the subset measures: networks would take most of its time and memory."""
+NETWORKS = {
+    "shapes@1": ("st_lpips:region=keep", "clip_score:region=all,model=shapes-tiny"),
+    "photos@1": ("st_lpips:region=keep",),
+}
+"""Metrics that run a network; the small CLIP knows nothing but shapes."""
+LARGE = ("photos@1",)
+"""Suites of large pictures: the subset leaves their networks out, which would take most of its time and memory."""
+PIXELS = tuple(spec for spec in DEFAULT_METRICS if spec not in NETWORKS["photos@1"])
 WITHOUT_TARGETS = ("photos@1",)
-EACH = {"shapes@1": 4, "photos@1": 2}
+EACH = {"shapes@1": 2, "photos@1": 1}
 """Scenarios of every category in the subset that keeps the demo short."""
 
 
@@ -50,22 +54,34 @@ class Job:
     suite: str
     editor: str
     each: int | None
+    networks: tuple[str, ...]
     output_dir: str
 
 
 def jobs(output_dir: Path, full: bool) -> list[Job]:
     """Return what the demo runs; photographs have no ground truth, so no `target`."""
     return [
-        Job(suite, editor, None if full else each, str(output_dir / suite / slug(editor)))
+        Job(
+            suite,
+            editor,
+            None if full else each,
+            NETWORKS[suite] if full or suite not in LARGE else (),
+            str(output_dir / suite / slug(editor)),
+        )
         for suite, each in EACH.items()
         for editor in EDITORS
         if editor != "target" or suite not in WITHOUT_TARGETS
     ]
 
 
-def _run_job(job: Job) -> None:
+def _edit(job: Job) -> None:
     config = RunConfig(job.suite, job.editor, each=job.each, output_dir=job.output_dir)
-    for _ in carry_out(make_plan(config, metrics=WITHOUT_NETWORKS if job.each else METRICS[job.suite])):
+    for _ in carry_out(make_plan(config, metrics=PIXELS)):
+        pass
+
+
+def _score(job: Job) -> None:
+    for _ in carry_out(plan_of_run(Path(job.output_dir), ",".join(job.networks)), edit=False):
         pass
 
 
@@ -90,14 +106,15 @@ def run_demo(output_dir: Path, full: bool) -> None:
     start = time.monotonic()
     console = Console()
     todo = jobs(output_dir, full)
-    subset = " and ".join(
-        suite if full else f"{suite} ({each} scenarios of every category)" for suite, each in EACH.items()
-    )
-    console.print(
-        f"{len(EDITORS)} editors on {subset}{'' if full else '; --full runs every scenario and adds the networks'}",
-        highlight=False,
-    )
-    _follow(todo, console)
+    subset = " and ".join(suite if full else f"{suite} ({each} of every category)" for suite, each in EACH.items())
+    rest = "" if full else "; --full runs every scenario, and networks on the photographs"
+    console.print(f"{len(EDITORS)} editors on {subset}{rest}", highlight=False)
+    cores = os.cpu_count() or 1
+    _follow("edits and pixels", _edit, todo, min(cores, len(todo)), 1, console)
+    with_networks = [job for job in todo if job.networks]
+    _follow(
+        "networks", _score, with_networks, 1, cores, console
+    )  # in one process: each would hold PyTorch and its weights
     boards = load([Path(job.output_dir) for job in todo])
     written = export(boards, output_dir / "boards.csv", output_dir / "index.html")
     show_boards(boards)
@@ -112,18 +129,19 @@ def run_demo(output_dir: Path, full: bool) -> None:
     print("         editbench list   (what else there is)")
 
 
-def _follow(todo: Sequence[Job], console: Console) -> None:
-    """Run jobs in as many processes as there are cores, showing each as it finishes."""
-    workers = max(1, min(os.cpu_count() or 1, len(todo)))
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core: more threads would only wait for each other
+def _follow(
+    what: str, function: Callable[[Job], None], todo: Sequence[Job], workers: int, threads: int, console: Console
+) -> None:
+    """Apply a function to every job in processes of so many threads, showing each job as it finishes."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # more than there are cores would only wait for each other
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with, initargs=(os.getpid(),))
     with pool, bar(console) as progress:
-        task = progress.add_task("demo", total=len(todo), note="")
-        futures = {pool.submit(_run_job, job): job for job in todo}
+        task = progress.add_task(what, total=len(todo), note="")
+        futures = {pool.submit(function, job): job for job in todo}
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             note = f"{futures[future].editor} on {futures[future].suite}"
             progress.update(task, advance=1, note=note)
             if not console.is_terminal:
-                print(f"{done}/{len(todo)} {note}", flush=True)
+                print(f"{what} {done}/{len(todo)} {note}", flush=True)

@@ -49,6 +49,7 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
         {
             "config": {**details["config"], "shard": "1/1", "output_dir": None},
             "merged_from": [str(path) for path in runs],
+            "canaries": sorted({line for store in stores for line in store.read_run().get("canaries", ())}),
         },
     )
     target.open_journal("merged")

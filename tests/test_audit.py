@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 from xml.etree import ElementTree
 
@@ -13,7 +14,9 @@ import editbench as eb
 from editbench.audit import audit, auditable
 from editbench.audit.damage import GRADED, LEVELS, PLACES, ZONES, Canvas, plant
 from editbench.audit.findings import CASES, damage_csv, to_csv
+from editbench.audit.words import audit_words, reads, words_csv
 from editbench.metrics import load_metrics
+from editbench.metrics.judge import Judge
 from editbench.regions import Regions
 from editbench.report.heatmap import render_heatmap
 from editbench.types import EditbenchError
@@ -185,6 +188,64 @@ def test_a_suite_without_borders_cannot_be_used():
 
 
 def test_what_cannot_be_audited_here_is_named():
-    metrics, skipped = auditable()
+    metrics, skipped = auditable(SUITE)
     assert {"psnr:region=keep", "seam", "global_shift:part=residual"} <= set(metrics)
     assert all("\n" not in text for text in skipped)
+
+
+# --------------------------------------------------------------------------------------------------------- words
+
+
+@cache
+def words():
+    return {scenario.id: scenario.target_prompt for scenario in eb.load_suite("shapes@1:size=32")}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Knows the right words by heart, or likes every text as much as any, or the wrong ones better."""
+
+    kind: str = "knowing"
+
+    version: ClassVar[int] = 1
+    direction: ClassVar[str] = "higher"
+    unit: ClassVar[str] = ""
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    needs: ClassVar[tuple[str, ...]] = ("target_prompt",)
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def score(self, samples):
+        values = {"knowing": (1.0, 0.0), "indifferent": (0.5, 0.5), "contrary": (0.0, 1.0)}[self.kind]
+        return [values[words()[sample.scenario.id] != sample.scenario.target_prompt] for sample in samples]
+
+
+def read(*metrics, suite="shapes@1:size=32"):
+    for done, total, results in audit_words(load_metrics(metrics), eb.load_suite(suite)):  # noqa: B007
+        pass
+    assert done == total
+    return list(results.values())
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("knowing", 1.0), ("indifferent", 0.5), ("contrary", 0.0)])
+def test_right_words_are_told_from_wrong_ones(kind, expected):
+    (found,) = read(Reader(kind))
+    assert found.auroc == expected and set(found.preferred) == {expected}
+    assert found.failures == (() if expected == 1.0 else ("wrong words",))
+    assert len(found.right) == len(set(found.clusters)) == 40 and {len(values) for values in found.wrong} == {8}
+
+
+def test_a_metric_of_which_less_is_better_is_turned_round():
+    @dataclass(frozen=True)
+    class Distance(Reader):
+        direction: ClassVar[str] = "lower"
+
+    good, bad = read(Reader("contrary"), Distance("contrary"))
+    assert (good.auroc, bad.auroc) == (0.0, 1.0)
+    (row,) = csv.DictReader(io.StringIO(words_csv([bad])))
+    assert (row["passes"], row["auroc"], row["pictures"], row["wrong"]) == ("true", "1", "40", "320")
+
+
+def test_metrics_that_read_are_known():
+    metrics = load_metrics(["clip_score:region=all,model=shapes-tiny", "conse_score:region=all", "mae:region=keep"])
+    assert [reads(metric) for metric in metrics.values()] == [True, True, False]
+    assert Judge.reads

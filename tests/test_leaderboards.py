@@ -10,11 +10,12 @@ import pytest
 
 import editbench as eb
 from editbench import leaderboards
-from editbench.demo import EDITORS, METRICS, WITHOUT_TARGETS
+from editbench.demo import EDITORS, NETWORKS, PIXELS, WITHOUT_TARGETS
 from editbench.records import read_records, record_to_json
 
 ROOT = Path(__file__).parents[1] / "leaderboards"
 SUITES = ("shapes@1", "photos@1")
+METRICS = {suite: (*PIXELS, *NETWORKS[suite]) for suite in SUITES}
 LOCALITY = ("psnr:region=keep", "ssim:region=keep", "mae:region=keep", "changed:region=keep", "delta_e:region=keep")
 
 

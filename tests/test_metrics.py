@@ -458,6 +458,7 @@ def test_a_target_metric_is_the_metric_with_the_ground_truth_in_the_place_of_the
 FOREIGN = """
 from dataclasses import dataclass
 from editbench.regions import RegionName
+from editbench.registry import spec_of
 
 @dataclass(frozen=True)
 class Foreign:
@@ -501,6 +502,16 @@ def test_what_a_metric_needs_is_needed_against_the_target_too(tmp_path):
     assert measure(spec, picture, picture, mask, target=picture) == Undefined("no target prompt")
     assert measure(spec, picture, picture, mask, target_prompt="blue") == Undefined("no target")
     assert measure(spec, picture, picture, mask, **whole, metadata={"sad": 1}) == Undefined("too sad")
+
+
+def test_target_passes_options_on():
+    spec = "target:clip_image:model=shapes-tiny,region=all"
+    ((canonical, metric),) = load_metrics([spec]).items()
+    assert canonical == spec and spec_of(load_metrics([canonical])[canonical]) == spec
+    assert metric.device == "cpu float32" and "shapes-tiny" in str(metric._inner)
+    ((canonical, metric),) = load_metrics(["target:[st_lpips:net=vgg,margin=8],region=keep"]).items()
+    assert canonical == "target:[st_lpips:net=vgg,margin=8],region=keep"
+    assert (metric._inner.net, metric._inner.margin, metric._inner.region) == ("vgg", 8, "keep")
 
 
 @pytest.mark.parametrize(

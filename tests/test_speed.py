@@ -91,9 +91,7 @@ def trunks(tmp_path_factory):
     return files
 
 
-@pytest.mark.parametrize(
-    ("net", "rounds"), [("squeeze", 25), ("alex", 25), ("vgg", 6), ("st_alex", 40), ("st_vgg", 6)]
-)
+@pytest.mark.parametrize(("net", "rounds"), [("squeeze", 25), ("alex", 25), ("vgg", 6), ("st_alex", 40), ("st_vgg", 6)])
 def test_a_box_has_the_distances_that_the_whole_image_has(net, rounds, trunks, monkeypatch):
     features.forget()
     random = np.random.default_rng(1)
@@ -122,7 +120,7 @@ def test_a_box_has_the_distances_that_the_whole_image_has(net, rounds, trunks, m
 
 
 def test_pixel_metrics_cost_a_fraction_of_their_formulas(pair):
-    """PSNR, MAE, MSE and changed over three regions: 2.2 ms where writing them down in numpy takes twenty times that."""
+    """PSNR, MAE, MSE and changed over three regions: 2 ms, twenty times that as written down in numpy."""
     source, mask, output = pair
     regions = {"all": np.ones_like(mask), "keep": ~mask, "edit": mask}
     metrics = load_metrics(
@@ -162,7 +160,7 @@ def test_ssim_has_the_same_bits_whatever_the_number_of_threads():
     code = (
         "import numpy as np; from skimage import data; from editbench.metrics.structural import ssim_over_region\n"
         "source = data.astronaut(); output = source // 2 + source[::-1] // 2\n"
-        "print(ssim_over_region(source, output, source[..., 0] > 40), ssim_over_region(source, output, source[..., 0] >= 0))"
+        "print(*(ssim_over_region(source, output, source[..., 0] > level) for level in (-1, 40)))"
     )
     values = {
         subprocess.run(

@@ -50,27 +50,39 @@ A metric without a region, or with narrower sight, says so in an attribute `watc
 """
 
 
-REGIONAL = ("psnr", "mae", "mse", "ssim", "changed", "delta_e", "gms")
+REGIONAL = ("psnr", "mae", "mse", "ssim", "changed", "delta_e", "gms", "st_lpips", "lpips")
 """Metrics that are audited in every region,"""
 OTHERS = (
     "seam",
     "seam_z",
     "band_jump",
+    "ring",
     "leak_profile",
     "leak_auc",
     "far_change",
     "global_shift",
     "global_shift:part=residual",
     "global_shift:part=translation",
+    *(f"legacy_pie:{name}{part}" for name in ("psnr", "mse", "ssim") for part in ("", "_unedit", "_edit")),
+    "legacy_brushnet:psnr",
+    "legacy_brushnet:mse",
+    "legacy_gie:masked_psnr_unaligned",
+    "legacy_gie:masked_mse_unaligned",
+    "legacy_gie:ssim",
 )
-"""and all others that measure a difference, unless a spec says which."""
+"""all others that measure a difference,"""
+READERS = {
+    "shapes@1": tuple(f"{name}:region=all,model=shapes-tiny" for name in ("clip_score", "clip_directional")),
+    "photos@1": ("conse_score:region=all",),
+}
+"""and those that know the words of a suite, unless a spec says which."""
 
 
-def auditable() -> tuple[dict[str, Metric], list[str]]:
-    """Return every fidelity metric that can be audited here, and why each of the others cannot."""
+def auditable(suite: str) -> tuple[dict[str, Metric], list[str]]:
+    """Return every metric that can be audited here on a suite, and why each of the others cannot."""
     specs = [f"{name}:region={region}" for name in REGIONAL for region in REGIONS]
     metrics, skipped = {}, []
-    for spec in (*specs, *OTHERS):
+    for spec in (*specs, *OTHERS, *READERS.get(suite, ())):
         try:
             ((canonical, metric),) = load_metrics([spec]).items()
             describe(metric)

@@ -95,7 +95,7 @@ class Audited:
         seen = self._seen()
         own = [r.size for r in self.responses if (r.zone, r.damage) in seen]
         blind = [r.size for r in self.responses if r.zone in self.blind]
-        return _auroc(own, blind) if own and blind else None
+        return auroc(own, blind) if own and blind else None
 
     @property
     def dilution(self) -> float | None:
@@ -139,7 +139,8 @@ class Audited:
         return float(spearmanr(sorted(curve), means).statistic) if len(set(means)) > 1 else 0.0
 
 
-def _auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Return the probability that a positive exceeds a negative, ties counting half."""
     from scipy.stats import mannwhitneyu
 
     return float(mannwhitneyu(positive, negative).statistic) / (len(positive) * len(negative))

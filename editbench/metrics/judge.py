@@ -110,6 +110,7 @@ class Judge:
     direction: ClassVar[Direction] = "higher"
     unit: ClassVar[str] = ""
     needs: ClassVar[tuple[Need, ...]] = ()
+    reads: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:

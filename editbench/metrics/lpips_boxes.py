@@ -1,7 +1,7 @@
 """Where two images differ, how far that reaches into a trunk, and what a stage must read to follow it.
 
-A stage looks at its surroundings only: away from the pixels that differ, activations are those of the other image, which
-are known. What lies between is computed on a crop.
+A stage looks at its surroundings only: away from the pixels that differ, activations are those of the other image, and
+known. The rest is computed on a crop.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from editbench.metrics.lpips_network import Maps, Network, full_size, whole
 from editbench.metrics.lpips_trunks import LAYOUTS
 from editbench.metrics.lpips_weights import Files, hashes, lpips_files, network, shift_tolerant_files
 from editbench.regions import Mask, RegionName, Regions, band_width
-from editbench.types import Direction, Image, Need, Sample, Scenario, Value
+from editbench.types import Direction, Image, Need, Sample, Scenario, Value, Zone
 
 # ---------------------------------------------------------------------------------------------------- metrics
 
@@ -184,6 +184,8 @@ class Ring:
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     needs: ClassVar[tuple[Need, ...]] = ()
     libraries: ClassVar[tuple[str, ...]] = ("stlpips-pytorch", "torch")
+    watches: ClassVar[tuple[Zone, ...]] = ("band",)
+    blind: ClassVar[tuple[Zone, ...]] = ("far",)
 
     def __post_init__(self) -> None:
         if not self.width >= 2:

@@ -9,6 +9,7 @@ from typing import Any
 
 from editbench.regions import RegionName
 from editbench.registry import bare, create
+from editbench.specs import split_list
 from editbench.types import Content, Direction, Metric, Need, Sample, Scenario, Value
 
 
@@ -25,7 +26,8 @@ class Target:
 
     Args:
         region: where to compare.
-        metric: name of a metric that compares output and source over a region.
+        metric: a metric that compares output and source over a region: its name, or its spec without the region, in
+            brackets if it has commas (`target:[lpips:net=vgg,margin=8],region=keep`).
     """
 
     region: RegionName
@@ -38,7 +40,8 @@ class Target:
 
     @cached_property
     def _inner(self) -> Metric:
-        inner: Metric = create("metric", f"{self.metric}:region={self.region}")
+        (spec,) = split_list(f"{self.metric},region={self.region}")
+        inner: Metric = create("metric", spec)
         return inner
 
     @property
@@ -81,6 +84,11 @@ class Target:
         """Those of the metric: values, and so their signature, depend on them."""
         weights: Any = getattr(self._inner, "weights", {})
         return dict(weights)
+
+    @property
+    def device(self) -> str | None:
+        """What the metric runs on, if it is a network."""
+        return getattr(self._inner, "device", None)
 
     def undefined(self, scenario: Scenario) -> str | None:
         """Return why the metric itself has no value on a scenario."""
