@@ -13,7 +13,7 @@ from skimage import data
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from editbench.metrics import DEFAULT_METRICS, describe, load_metrics, score, values_without_edit
-from editbench.registry import package_version
+from editbench.registry import package_version, spec_of
 from editbench.types import CheckResult, Content, EditbenchError, Failed, Sample, Scenario, Undefined
 
 REGIONAL = ("psnr", "mse", "mae", "changed", "delta_e", "ssim")
