@@ -230,11 +230,17 @@ def report_audit(metrics: str | None, suite: str, scenarios: int, output_dir: Pa
     told: list[Read] = []
     with bar(console) as progress:
         task = progress.add_task("audit", total=None, note=suite)
+
+        def show(done: int, total: int, note: str) -> None:
+            progress.update(task, completed=done, total=total, note=note)
+            if not console.is_terminal:
+                print(f"{note}: {done}/{total}", file=sys.stderr, flush=True)
+
         for done, total, found in audit(lookers, pictures, scenarios) if lookers else ():
-            progress.update(task, completed=done, total=total, note="damaged pictures")
+            show(done, total, "damaged pictures")
             damaged = list(found.values())
         for done, total, answers in audit_words(readers, pictures) if readers else ():
-            progress.update(task, completed=done, total=total, note="wrong words")
+            show(done, total, "pictures with wrong words")
             told = list(answers.values())
     results: list[Audited | Read] = [*damaged, *told]
     for result in results:
