@@ -325,6 +325,7 @@ class Metric(Protocol):
     - `undefined(scenario) -> str | None`: other reasons to have no value;
     - `watches`, `blind`, `sees`: for an audit, the zones in which it is meant to see damage, those in which it must
       not, and the kinds of damage it is made for, where the region does not say so;
+    - `whole`: True for one that measures what happened to the keep region as a whole, which then is damaged so;
     - `reads`: True for one that depends on the instruction; its audit is wrong words, not damage. So is that of one
       that needs the target prompt.
     """

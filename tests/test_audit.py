@@ -2,7 +2,7 @@
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
 from xml.etree import ElementTree
@@ -49,6 +49,14 @@ def test_zones_cover_the_picture_once():
     assert (sum(zone.astype(int) for zone in zones.values()) == 1).all()
     assert zones["core"].any() and not (zones["core"] & canvas().regions.keep).any()
     assert not (zones["near"] & canvas().regions.edit).any() and not (zones["far"] & canvas().regions.edit).any()
+
+
+def test_a_metric_of_the_whole_keep_region_is_shown_damage_of_all_of_it():
+    parts = canvas()
+    whole = replace(parts, whole=True)
+    assert not whole.zones["near"].any()
+    assert (whole.zones["far"] == (parts.zones["near"] | parts.zones["far"])).all()
+    assert all((whole.zones[zone] == parts.zones[zone]).all() for zone in ("core", "band"))
 
 
 @pytest.mark.parametrize(("zone", "damage", "level"), CASES)
@@ -144,6 +152,25 @@ def test_a_metric_that_sees_nothing_is_not_monotone(results):
 
 def test_a_metric_without_numbers_says_why(results):
     assert failures(results, "Broken") == ("RuntimeError: out of order",)
+
+
+def test_pictures_on_which_a_metric_is_undefined_are_left_out(results):
+    @dataclass(frozen=True)
+    class Picky(Deaf):
+        everywhere: bool = False
+
+        def undefined(self, scenario):
+            return "not this one" if self.everywhere or scenario.cluster == first else None
+
+        def score(self, samples):
+            return list(load_metrics(["mae:region=keep"])["mae:region=keep"].score(samples))
+
+    first = results["seam"].responses[0].scenario_id
+    first = next(s.cluster for s in eb.load_suite(SUITE) if s.id == first)
+    some, none = finished({"some": Picky(), "none": Picky(everywhere=True)}).values()
+    assert (some.scenarios, some.failures) == (1, ())
+    assert (none.scenarios, none.failures) == (0, ("not this one",))
+    assert to_csv([none]).splitlines()[1] == "none,false,not this one,near far,,,,,,,,,0"
 
 
 def test_the_mistakes_of_published_protocols_are_found(results):

@@ -21,7 +21,6 @@ from editbench.types import (
     Content,
     EditbenchError,
     Failed,
-    Image,
     Metric,
     Sample,
     Scenario,
@@ -114,10 +113,14 @@ def audit(
     results = {spec: _nothing_yet(spec, metric, len(chosen)) for spec, metric in metrics.items()}
     for number, scenario in enumerate(chosen):
         neighbour = chosen[(number + 1) % len(chosen)].source
-        for against_target in (False, True):
-            group = {spec: metric for spec, metric in metrics.items() if ("target" in metric.needs) == against_target}
-            if group:
-                _audit_scenario(group, scenario, neighbour, number, results, against_target)
+        groups: dict[tuple[bool, bool], dict[str, Metric]] = {}
+        for spec, metric in metrics.items():
+            kind = "target" in metric.needs, bool(getattr(metric, "whole", False))
+            groups.setdefault(kind, {})[spec] = metric
+        for (against_target, whole), group in groups.items():
+            clean = scenario.target if against_target and scenario.target is not None else scenario.source
+            canvas = Canvas(clean, scenario.regions, resize(neighbour, *clean.shape[:2]), number, whole)
+            _audit_scenario(group, scenario, canvas, results)
         yield number + 1, len(chosen), results
 
 
@@ -168,26 +171,21 @@ def _nothing_yet(spec: str, metric: Metric, scenarios: int) -> Audited:
 
 
 def _audit_scenario(
-    metrics: Mapping[str, Metric],
-    scenario: Scenario,
-    neighbour: Image,
-    seed: int,
-    results: dict[str, Audited],
-    against_target: bool,
+    metrics: Mapping[str, Metric], scenario: Scenario, canvas: Canvas, results: dict[str, Audited]
 ) -> None:
-    clean = scenario.target if against_target else scenario.source
-    if clean is None:
-        clean = scenario.source
-    canvas = Canvas(clean, scenario.regions, resize(neighbour, *clean.shape[:2]), seed)
     rows = [score(metrics, [Sample(scenario, canvas.clean)])[0]]
     for zone, damage, level in CASES:
         rows += score(metrics, [Sample(scenario, plant(canvas, damage, zone, level))])
-    diluted = _dilution_rows(metrics, scenario, seed)
+    diluted = _dilution_rows(metrics, scenario, canvas.seed)
     for spec, metric in metrics.items():
         values = [row[spec] for row in rows]
-        wrong = next((value for value in values if isinstance(value, Undefined | Failed)), None)
-        if wrong is not None:
-            results[spec] = replace(results[spec], problem=wrong.reason)
+        undefined = next((value for value in values if isinstance(value, Undefined)), None)
+        failed = next((value for value in values if isinstance(value, Failed)), None)
+        if failed is not None:
+            results[spec] = replace(results[spec], problem=failed.reason)
+        if undefined is not None:  # as it is for every editor
+            results[spec] = replace(results[spec], scenarios=results[spec].scenarios - 1, undefined=undefined.reason)
+        if failed is not None or undefined is not None:
             continue
         numbers = np.array(values, np.float64)
         worse = {"higher": numbers[0] - numbers[1:], "lower": numbers[1:] - numbers[0]}

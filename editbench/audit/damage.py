@@ -34,14 +34,21 @@ class Canvas:
     other: Image
     """Another picture of the same size."""
     seed: int
+    whole: bool = False
+    """Whether all that lies outside the band is far: for metrics of what happened to the keep region as a whole."""
 
     @cached_property
     def zones(self) -> Mapping[Zone, Mask]:
         """Each zone as `bool (H, W)`; together they cover the picture, and none overlaps another."""
         outside = self.regions.distance_outside
-        near = outside <= NEAR_WIDTHS * band_width(*outside.shape)
+        near = outside <= (0 if self.whole else NEAR_WIDTHS * band_width(*outside.shape))
         band, keep = self.regions.band, self.regions.keep
-        return {"core": self.regions.edit & ~band, "band": band, "near": keep & near & ~band, "far": keep & ~near}
+        return {
+            "core": self.regions.edit & ~band,
+            "band": band,
+            "near": keep & near & ~band,
+            "far": keep & ~near & ~band,
+        }
 
     @cached_property
     def scale(self) -> float:

@@ -15,6 +15,8 @@ from editbench.types import Zone
 
 LEAKAGE, SPEARMAN, AUROC, DILUTION = 0.02, 0.95, 0.95, 0.25
 """Bounds of a passing metric: at most, at least, at least, at most."""
+ROUNDING = 1e-9
+"""By which a mean of rank correlations may miss its bound."""
 NOTICED = 0.05
 """Share of a metric's largest mean response from which damage in a zone counts as seen."""
 
@@ -52,10 +54,13 @@ class Audited:
     exact: bool
     """Whether not the slightest response is allowed from zones that are not the metric's."""
     scenarios: int
+    """Pictures on which it has a value."""
     responses: tuple[Response, ...] = ()
     dilutions: tuple[float, ...] = ()
     problem: str | None = None
-    """Why there are no numbers: it failed, or is undefined everywhere."""
+    """Why there are no numbers: it failed."""
+    undefined: str | None = None
+    """Why it has no value on some picture."""
 
     def mean(self, zone: Zone, damage: str | None = None) -> float | None:
         """Mean response to damage in a zone; None where none was planted."""
@@ -108,12 +113,12 @@ class Audited:
     @property
     def failures(self) -> tuple[str, ...]:
         """Names of the bounds that are missed; empty for a metric that passes."""
-        if self.problem:
-            return (self.problem,)
+        if self.problem or not self.responses:
+            return (self.problem or self.undefined or "nothing was measured",)
         missed = []
         if self.leakage is not None and self.leakage > (0 if self.exact else LEAKAGE):
             missed.append("leakage")
-        if self.spearman is None or self.spearman < SPEARMAN:
+        if self.spearman is None or self.spearman < SPEARMAN - ROUNDING:
             missed.append("monotonicity")
         if self.auroc is not None and self.auroc < AUROC:
             missed.append("localisation")
@@ -156,14 +161,14 @@ def to_csv(results: Iterable[Audited]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     for audited in results:
-        measured = not audited.problem
+        measured = bool(audited.responses) and not audited.problem
         shares = [audited.profile[zone] if measured else None for zone in ZONES]
         numbers = [audited.leakage, audited.spearman, audited.auroc, audited.dilution] if measured else [None] * 4
         writer.writerow(
             [
                 audited.spec,
                 str(not audited.failures).lower(),
-                " ".join(audited.failures) if measured else audited.problem,
+                " ".join(audited.failures),
                 " ".join(audited.watched),
                 *map(decimal, [*shares, *numbers]),
                 audited.scenarios,

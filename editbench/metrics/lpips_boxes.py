@@ -56,7 +56,8 @@ def changed(first: Image, second: Image) -> Box:
 
 def share(box: Box, height: int, width: int) -> float:
     """Return a box's share of an image."""
-    return math.prod(side.stop - side.start for side in box) / (height * width)
+    rows, columns = box
+    return float((rows.stop - rows.start) * (columns.stop - columns.start)) / (height * width)
 
 
 class Window(NamedTuple):

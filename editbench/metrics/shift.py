@@ -211,6 +211,7 @@ class GlobalShift:
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy")
     watches: ClassVar[tuple[Zone, ...]] = ("far",)
     blind: ClassVar[tuple[Zone, ...]] = ("core",)
+    whole: ClassVar[bool] = True
 
     @property
     def sees(self) -> tuple[str, ...]:
