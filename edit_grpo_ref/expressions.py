@@ -24,6 +24,7 @@ Values: TypeAlias = npt.NDArray[np.float64]
 """`(N,)`: one value a sample, NaN where there is none."""
 Node: TypeAlias = Callable[[Mapping[str, Values]], Any]
 """A part of an expression: terms to its values."""
+Operators: TypeAlias = Mapping[str, Callable[[Any, Any], Any]]
 
 TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<operator>\*\*|[-+*/(),\[]))"
@@ -35,8 +36,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "clip": (lambda value, low, high: np.minimum(np.maximum(value, low), high), 3, 3),
 }
 """Name to function, smallest and largest number of arguments."""
-SUMS: dict[str, Callable[[Any, Any], Any]] = {"+": operator.add, "-": operator.sub}
-PRODUCTS: dict[str, Callable[[Any, Any], Any]] = {"*": operator.mul, "/": np.divide}
+SUMS: Operators = {"+": operator.add, "-": operator.sub}
+PRODUCTS: Operators = {"*": operator.mul, "/": np.divide}
 DEPTH = 50
 """Parentheses and signs may nest this deep."""
 
@@ -137,9 +138,7 @@ class _Parser:
     def product(self, depth: int) -> Node:
         return self.chain(PRODUCTS, self.sign, depth)
 
-    def chain(
-        self, operators: Mapping[str, Callable[[Any, Any], Any]], part: Callable[[int], Node], depth: int
-    ) -> Node:
+    def chain(self, operators: Operators, part: Callable[[int], Node], depth: int) -> Node:
         node = part(depth)
         while token := self.take(*operators):
             node = _binary(operators[token], node, part(depth))

@@ -18,7 +18,7 @@ from edit_grpo_ref.expressions import Expression, ExpressionError, Values, parse
 from edit_grpo_ref.services import Service
 from editbench.metrics import load_metrics, score
 from editbench.registry import spec_of
-from editbench.types import EditbenchError, Failed, Image, Metric, Sample, Scenario, Undefined
+from editbench.types import EditbenchError, Failed, Image, Metric, Sample, Scenario, Undefined, Value
 
 Array = npt.NDArray[np.float32]
 
@@ -74,14 +74,15 @@ class Rewards:
         return Scored(results, valid, Counter(reason for reason in first if reason))
 
 
-def _split(term: str, found: Sequence[object]) -> tuple[Values, list[str | None]]:
+def _split(term: str, found: Sequence[Value]) -> tuple[Values, list[str | None]]:
     """Return values with NaN where there is none, and the reasons there."""
-    values, reasons = np.full(len(found), np.nan), []
+    values: Values = np.full(len(found), np.nan)
+    reasons: list[str | None] = []
     for index, value in enumerate(found):
         if isinstance(value, Undefined | Failed):
             reasons.append(f"{term}: {value.reason}")
         else:
-            values[index] = value  # type: ignore[call-overload]
+            values[index] = value
             reasons.append(None)
     return values, reasons
 
@@ -161,7 +162,8 @@ def _pool_over(errors: Sequence[Array], region: npt.NDArray[np.bool_], grid: tup
     inside = region.astype(np.float32)
     sums = _pool(np.stack(errors) * inside, grid)
     counts = _pool(inside[None], grid)
-    return -np.divide(sums, counts, out=np.zeros_like(sums), where=np.broadcast_to(counts > 1e-6, sums.shape))
+    means: Array = np.divide(sums, counts, out=np.zeros_like(sums), where=np.broadcast_to(counts > 0, sums.shape))
+    return -means
 
 
 def _pool(maps: Array, grid: tuple[int, int]) -> Array:

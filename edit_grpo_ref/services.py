@@ -1,9 +1,9 @@
 """Rewards from another process or machine: JSON over HTTP, a deadline for everything, failures with a type.
 
 Request: `POST` of `{"schema": 1, "samples": [{"instruction", "source_prompt", "target_prompt", "source", "mask",
-"output"}]}`, images and masks as base64 PNG (a mask is white where the edit may happen). Response: `{"values": [number or
-null, …]}`, one a sample, null where the service has none. Nothing is ever unpickled, and nothing that a server wrote
-gets into a reason: reasons are counted, so they must be the same each time.
+"output"}]}`, images and masks as base64 PNG (a mask is white where the edit may happen). Response:
+`{"values": [number or null, …]}`, one a sample, null where the service has none. Nothing is ever unpickled, and nothing
+that a server wrote gets into a reason: reasons are counted, so they must be the same each time.
 """
 
 from __future__ import annotations
