@@ -29,10 +29,10 @@ class Scored:
 
     values: Mapping[str, Values]
     """Reward name (`edit`, `keep`) to float64 `(N,)`; 0 where there is none."""
-    valid: Mapping[str, npt.NDArray[np.bool_]]
-    """Reward name to `bool (N,)`: whether there is one."""
+    valid: npt.NDArray[np.bool_]
+    """`bool (N,)`: whether a sample has all its rewards."""
     failures: Counter[str]
-    """How many samples lack a reward, by the first reason of each."""
+    """How many samples do not, by the first reason of each."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class Rewards:
         for address, service in self.services.items():
             values[address], reasons[address] = _split(address, service.score(samples))
         named = {term: values[spec] for term, spec in self.spelt.items()}
-        results, valid = {}, {}
+        results: dict[str, Values] = {}
         first: list[str | None] = [None] * len(samples)
         for name, expression in self.expressions.items():
             result = expression(named) if len(samples) else np.empty(0)
             for index in np.flatnonzero(~np.isfinite(result)):
                 why = (reasons[self.spelt[term]][index] for term in expression.terms)
                 first[index] = first[index] or next(filter(None, why), f"reward {name} is not finite")
-            valid[name] = np.isfinite(result)
-            results[name] = np.where(valid[name], result, 0.0)
+            results[name] = np.where(np.isfinite(result), result, 0.0)
+        valid = np.array([reason is None for reason in first], dtype=np.bool_)
         return Scored(results, valid, Counter(reason for reason in first if reason))
 
 
@@ -130,7 +130,8 @@ def target_map(scenario: Scenario, output: Image) -> Array | None:
 
 
 def _difference(left: Image, right: Image) -> Array:
-    return (np.abs(left.astype(np.int16) - right).sum(axis=2) / np.float32(3 * 255)).astype(np.float32)
+    total: Array = np.abs(left.astype(np.int16) - right).sum(axis=2).astype(np.float32)
+    return total / np.float32(3 * 255)
 
 
 def reward_maps(samples: Sequence[Sample], grid: tuple[int, int]) -> tuple[dict[str, Array], dict[str, bool]]:
