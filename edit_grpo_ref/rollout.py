@@ -151,7 +151,8 @@ def rollout(
             return own
         return flow.localise(own, noise(number, shared=True), exploration.inside)
 
-    x = explored(-1).to(sampling.store).float()
+    first = policy.levels(sampling.steps, condition)[0].expand(len(candidates)).to(device)
+    x = policy.start(explored(-1), first, condition).to(sampling.store).float()
     moves = []
     for number in range(sampling.steps):
         now = step(policy, sampling, number, x, condition)
@@ -175,7 +176,8 @@ def edit(policy: Policy, requests: Sequence[EditRequest], steps: int) -> list[Im
     condition = policy.encode(requests)
     kind: Sampler = "ode" if policy.prediction == "velocity" else "ddim"
     shape, device = policy.shape(condition), next(iter(condition.values())).device
-    x = torch.stack([flow.noise(shape, request.seed, "edit", 0, -1) for request in requests]).to(device)
+    noise = torch.stack([flow.noise(shape, request.seed, "edit", 0, -1) for request in requests]).to(device)
+    x = policy.start(noise, policy.levels(steps, condition)[0].expand(len(requests)).to(device), condition)
     for number in range(steps):
         x = step(policy, Sampling(kind, steps), number, x, condition).mean
     return policy.decode(x, condition)

@@ -55,6 +55,9 @@ class Policy(Protocol):
     def levels(self, steps: int, condition: Condition, /) -> Tensor:
         """Return the levels of a rollout, float32 `(steps + 1,)`: σ from 1 to 0; of `noise`, ᾱ upward to the last."""
 
+    def start(self, noise: Tensor, level: Tensor, condition: Condition, /) -> Tensor:
+        """Return where a rollout starts, `(B, *shape)`, at the first level `(B,)`: noise, or noise and the source."""
+
     def predict(self, x: Tensor, level: Tensor, condition: Condition, /) -> Tensor:
         """Return the prediction for `x` `(B, *shape)` at `level` `(B,)`: one function for rollout and replay."""
 

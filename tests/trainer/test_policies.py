@@ -22,6 +22,7 @@ POLICY = """
         def encode(self, requests): ...
         def shape(self, condition): return (self.size,)
         def levels(self, steps, condition): ...
+        def start(self, noise, level, condition): return noise
         def predict(self, x, level, condition): ...
         def decode(self, x0, condition): ...
         def grid(self, condition): ...
@@ -60,7 +61,7 @@ def test_what_is_wrong_with_a_policy_is_said(file):
     with pytest.raises(SpecError, match="has no option 'sise': did you mean 'size'"):
         load_policy(f"{file}:Still:sise=3")
     with pytest.raises(
-        SpecError, match="lacks spec, shape, levels, predict, decode, grid, spread, trainable, referenc"
+        SpecError, match="lacks spec, shape, levels, start, predict, decode, grid, spread, trainable, ref"
     ):
         load_policy(f"{file}:Unfinished")
 
