@@ -57,6 +57,9 @@ class Toy:
         falling = torch.linspace(1.0, 0.0, steps + 1)
         return falling if self.prediction == "velocity" else 1 - 0.99 * falling
 
+    def start(self, noise, level, condition):
+        return noise
+
     def predict(self, x, level, condition):
         source = condition["source"]
         level = level[:, None, None, None]
