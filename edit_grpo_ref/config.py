@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
@@ -161,6 +161,7 @@ class Config:
             if name not in NAMES:
                 raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
         data = {name: str(value) if name == "weight" else value for name, value in data.items()}
+        data = {name: None if value == "none" and _optional(name) else value for name, value in data.items()}
         try:
             config = TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
@@ -222,6 +223,21 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 NAMES = frozenset(f.name for f in fields(Config))
 TYPES: dict[str, Any] = get_type_hints(Config)
+
+
+def _optional(name: str) -> bool:
+    return type(None) in get_args(TYPES[name])
+
+
+PANELS = {
+    "policy": "Policy and data",
+    "reward_edit": "Rewards",
+    "prompts": "Rollouts",
+    "credit": "Credit",
+    "trust": "Update",
+    "steps": "Program",
+}
+"""The first option of each group, and what `--help` calls the group."""
 
 
 @cache

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-
 STD = 0.2
 
 
@@ -34,8 +33,10 @@ class Toy:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
             size = 2 * self.spread_out + 1
-            layers = [nn.Conv2d(4, 8, size, padding="same"), nn.SiLU(), nn.Conv2d(8, 3, size, padding="same")]
-            own = nn.Sequential(*layers)
+            own, original = (
+                nn.Sequential(nn.Conv2d(4, 8, size, padding="same"), nn.SiLU(), nn.Conv2d(8, 3, size, padding="same"))
+                for _ in range(2)
+            )
             with torch.no_grad():
                 own[2].weight *= 0.1
                 own[2].bias[:] = torch.tensor([0.2, -0.1, 0.15])  # a tint everywhere: something to unlearn
