@@ -1,0 +1,307 @@
+"""Supervised pre-training of the embedded policy: an editor that understands, under-edits and leaks.
+
+It learns from exact targets that are spoilt on purpose (`spoil`), as editors in the wild are spoilt by their data: the
+edit stops short, and the surroundings take on its colour and lose their texture. What reinforcement learning has to
+repair is known exactly.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from edit_grpo_ref.policies.packing import pack
+from edit_grpo_ref.policies.tiny import number_words, save_network, vocabulary_of, words_of
+from edit_grpo_ref.policies.tiny_network import PATCH, SIDE, Architecture, Network
+from edit_grpo_ref.scenes import draw
+from editbench.store import write_whole
+from editbench.suites.shapes_render import render
+from editbench.types import EditbenchError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the weights depend on, beside the code, torch, the processor and the number of threads."""
+
+    seed: int = 0
+    scenes: int = 24_000
+    """Scenes to learn from, one edit each."""
+    steps: int = 6000
+    batch: int = 64
+    learning_rate: float = 1.5e-3
+    warmup: int = 100
+    weight_decay: float = 0.02
+    average: float = 0.998
+    """Decay of the moving average of the weights, which is what is kept."""
+    edit_weight: float = 4.0
+    """What a pixel of the mask counts in the loss, against 1 for one outside."""
+    strength: tuple[float, float] = (0.3, 0.7)
+    """How much of the edit the network is shown: 1 is all of it."""
+    tint: float = 0.3
+    """How far the surroundings move towards the edit's mean colour, at most."""
+    smear: float = 0.3
+    """How much of their texture they lose, at most."""
+    width: int = 64
+    blocks: int = 2
+    mask: bool = False
+    """Show the network the mask: an ablation."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Edits to learn from."""
+
+    source: npt.NDArray[np.uint8]
+    """`(N, 64, 64, 3)`."""
+    target: npt.NDArray[np.uint8]
+    mask: npt.NDArray[np.bool_]
+    """`(N, 64, 64)`."""
+    instructions: list[str]
+
+
+def draw_examples(count: int, workers: int = 1) -> Examples:
+    """Render the first `count` scenarios of the split `pretrain`, without their checks."""
+    numbers = range(count)
+    if workers == 1:
+        return _gather(map(_example, numbers), count)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return _gather(pool.map(_example, numbers, chunksize=64), count)
+
+
+_Example = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_], str]
+
+
+def _example(number: int) -> _Example:
+    plan = draw("pretrain", number)
+    content = render(plan, SIDE)
+    assert content.target is not None
+    return content.source, content.target, content.mask, plan.instruction
+
+
+def _gather(found: Iterator[_Example], count: int) -> Examples:
+    pictures = np.empty((2, count, SIDE, SIDE, 3), np.uint8)
+    masks = np.empty((count, SIDE, SIDE), np.bool_)
+    instructions = []
+    for number, (source, target, mask, instruction) in enumerate(found):
+        pictures[0, number], pictures[1, number], masks[number] = source, target, mask
+        instructions.append(instruction)
+    return Examples(pictures[0], pictures[1], masks, instructions)
+
+
+def spoil(
+    source: torch.Tensor,
+    target: torch.Tensor,
+    mask: torch.Tensor,
+    strength: torch.Tensor,
+    tint: torch.Tensor,
+    smear: torch.Tensor,
+) -> torch.Tensor:
+    """Return what the network is taught instead of the target.
+
+    Args:
+        source: `float32 (B, 3, H, W)`.
+        target: likewise.
+        mask: `float32 (B, 1, H, W)`, 1 = edit.
+        strength: share of the edit that is made, `(B, 1, 1, 1)`.
+        tint: share by which the surroundings move towards the mean colour of the edit, on a coarse grid over the
+            picture, `(B, 1, h, w)`: it varies from place to place.
+        smear: share of their texture that the surroundings lose, `(B, 1, 1, 1)`.
+    """
+    inside = source + strength * (target - source)
+    colour = (target * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
+    soft = functional.avg_pool2d(functional.pad(source, (2, 2, 2, 2), mode="reflect"), 5, stride=1)
+    outside = source + smear * (soft - source)
+    share = functional.interpolate(tint, source.shape[2:], mode="bilinear", align_corners=True)
+    outside = outside + share * (colour - outside)
+    return mask * inside + (1 - mask) * outside
+
+
+_TINT_CELLS = 4
+
+
+class Batch(NamedTuple):
+    """What a step learns from, packed as the network takes it."""
+
+    x: torch.Tensor
+    level: torch.Tensor
+    source: torch.Tensor
+    words: torch.Tensor
+    mask: torch.Tensor
+    residual: torch.Tensor
+    """Of the spoilt target over the source: what the network should answer."""
+    weight: torch.Tensor
+
+
+class Batches:
+    """Batches of noisy spoilt pictures: the same for the same recipe and step, whatever came before."""
+
+    def __init__(self, recipe: Recipe, examples: Examples, vocabulary: dict[str, int]) -> None:
+        self.recipe, self.examples = recipe, examples
+        self.words = number_words(examples.instructions, vocabulary)
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; σ is uniform in [0, 1)."""
+        recipe, size = self.recipe, self.recipe.batch
+        digest = hashlib.sha256(f"pretrain/{recipe.seed}/{step}".encode()).digest()
+        chance = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        chosen = torch.randint(len(self.examples.source), (size,), generator=chance)
+        source, target = (
+            torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2) / 127.5 - 1
+            for pictures in (self.examples.source, self.examples.target)
+        )
+        mask = torch.from_numpy(self.examples.mask[chosen.numpy()])[:, None].float()
+        low, high = recipe.strength
+        strength, smear = torch.rand(2, size, 1, 1, 1, generator=chance)
+        tint = recipe.tint * torch.rand(size, 1, _TINT_CELLS, _TINT_CELLS, generator=chance)
+        taught = spoil(source, target, mask, low + (high - low) * strength, tint, recipe.smear * smear)
+        level = torch.rand(size, generator=chance)
+        noise = torch.randn(size, 3, SIDE, SIDE, generator=chance)
+        sigma = level[:, None, None, None]
+        noisy = (1 - sigma) * taught + sigma * noise
+        weight = 1 + (recipe.edit_weight - 1) * mask.expand(-1, 3, -1, -1)
+        planes = (noisy, source, mask, taught - source, weight)
+        x, clean, region, residual, counts = (pack(plane, PATCH) for plane in planes)
+        return Batch(x, level, clean, self.words[chosen], region, residual, counts)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Return the learning rate of a step: a linear warm-up, then half a cosine down to zero."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def pretrain(
+    output: Path,
+    recipe: Recipe | None = None,
+    *,
+    threads: int = 2,
+    stop_after: int | None = None,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> None:
+    """Train the embedded policy from nothing and write its weights; go on where an interrupted call stopped.
+
+    Args:
+        output: gets the weights; beside it is a checkpoint, until they are finished.
+        recipe: what to do; the one that made the weights in the package if None.
+        threads: cores to use; another number sums in another order, and gives weights that differ in the last bits.
+        stop_after: stop after this step, as an interruption would.
+        tell: called every 50 steps.
+
+    Raises:
+        EditbenchError: if the checkpoint is of another recipe.
+    """
+    recipe = Recipe() if recipe is None else recipe
+    torch.set_num_threads(threads)
+    torch.manual_seed(recipe.seed)
+    examples = draw_examples(recipe.scenes, threads)
+    words = sorted({word for instruction in examples.instructions for word in words_of(instruction)})
+    batches = Batches(recipe, examples, vocabulary_of(words))
+    student = Student(recipe, len(words) + 2)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    first = student.resume(checkpoint) if checkpoint.is_file() else 0
+    started, losses = time.monotonic(), []
+    for step in range(first, recipe.steps):
+        losses.append(student.step(step, batches.batch(step)))
+        done = step + 1
+        if done % 50 == 0 or done == recipe.steps:
+            tell(Progress(done, recipe.steps, sum(losses) / len(losses), time.monotonic() - started))
+            losses.clear()
+        if done % 500 == 0 or done == stop_after:
+            student.save(checkpoint, done)
+        if done == stop_after:
+            return
+    notes = {"recipe": _text(recipe), "torch": str(torch.__version__), "threads": str(threads)}
+    save_network(output, words, student.average, notes)
+    checkpoint.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far pre-training is."""
+
+    step: int
+    steps: int
+    loss: float
+    """Mean of the steps since the last report."""
+    seconds: float
+    """Since this call began to train."""
+
+
+class Student:
+    """The network in training, the moving average of its weights, and the optimiser."""
+
+    def __init__(self, recipe: Recipe, vocabulary: int) -> None:
+        self.recipe = recipe
+        self.network = Network(Architecture(vocabulary, recipe.width, recipe.blocks, recipe.mask))
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        matrices = [parameter for parameter in self.network.parameters() if parameter.ndim >= 2]
+        vectors = [parameter for parameter in self.network.parameters() if parameter.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+
+    def step(self, step: int, batch: Batch) -> float:
+        """Make one update; return the loss, the mean squared error of x0 with `weight` on every element."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, step)
+        mask = batch.mask if self.recipe.mask else None
+        found = self.network(batch.x, batch.level, batch.source, batch.words, mask)
+        loss = (batch.weight * (found - batch.residual).square()).sum() / batch.weight.sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(self.recipe.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        return loss.item()
+
+    def save(self, path: Path, step: int) -> None:
+        """Write everything that the next step depends on."""
+        from safetensors.torch import save
+
+        state = {f"network/{name}": value for name, value in self.network.state_dict().items()}
+        state |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer/{index}/{name}": value for name, value in moments.items()}
+        whole = {name: value.detach().contiguous() for name, value in state.items()}
+        write_whole(path, [save(whole, {"recipe": _text(self.recipe), "step": str(step)})])
+
+    def resume(self, path: Path) -> int:
+        """Read what `save` wrote; return how many steps it had made."""
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            notes, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if notes["recipe"] != _text(self.recipe):
+            raise EditbenchError(f"{path} is of another recipe, {notes['recipe']}: remove it, or choose another output")
+        for part, module in (("network", self.network), ("average", self.average)):
+            own = {name.removeprefix(f"{part}/"): v for name, v in state.items() if name.startswith(f"{part}/")}
+            module.load_state_dict(own)
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("optimizer/"):
+                _, index, kind = name.split("/")
+                moments.setdefault(int(index), {})[kind] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        return int(notes["step"])
+
+
+def _text(recipe: Recipe) -> str:
+    return json.dumps(asdict(recipe), sort_keys=True)
