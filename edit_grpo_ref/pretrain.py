@@ -38,24 +38,26 @@ class Recipe:
     """Everything that the weights depend on, beside the code, torch, the processor and the number of threads."""
 
     seed: int = 0
-    scenes: int = 24_000
+    scenes: int = 20_000
     """Scenes to learn from, one edit each."""
-    steps: int = 6000
-    batch: int = 64
+    steps: int = 12_000
+    batch: int = 32
     learning_rate: float = 1.5e-3
-    warmup: int = 100
+    warmup: int = 200
     weight_decay: float = 0.02
     average: float = 0.998
     """Decay of the moving average of the weights, which is what is kept."""
-    edit_weight: float = 4.0
-    """What a pixel of the mask counts in the loss, against 1 for one outside."""
+    edit_share: float = 0.5
+    """What the pixels of the mask count in the loss, all together: a small object as much as a whole backdrop."""
+    shift: float = 3.0
+    """How far noise levels lie towards 1, where only the instruction says what is to change (SD3's shift)."""
     strength: tuple[float, float] = (0.3, 0.7)
     """How much of the edit the network is shown: 1 is all of it."""
     tint: float = 0.3
     """How far the surroundings move towards the edit's mean colour, at most."""
     smear: float = 0.3
     """How much of their texture they lose, at most."""
-    width: int = 64
+    width: int = 48
     blocks: int = 2
     mask: bool = False
     """Show the network the mask: an ablation."""
@@ -144,6 +146,7 @@ class Batch(NamedTuple):
     residual: torch.Tensor
     """Of the spoilt target over the source: what the network should answer."""
     weight: torch.Tensor
+    """Of each element in the loss; 1 on average."""
 
 
 class Batches:
@@ -154,7 +157,7 @@ class Batches:
         self.words = number_words(examples.instructions, vocabulary)
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step; σ is uniform in [0, 1)."""
+        """Return the batch of a step."""
         recipe, size = self.recipe, self.recipe.batch
         digest = hashlib.sha256(f"pretrain/{recipe.seed}/{step}".encode()).digest()
         chance = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
@@ -168,11 +171,14 @@ class Batches:
         strength, smear = torch.rand(2, size, 1, 1, 1, generator=chance)
         tint = recipe.tint * torch.rand(size, 1, _TINT_CELLS, _TINT_CELLS, generator=chance)
         taught = spoil(source, target, mask, low + (high - low) * strength, tint, recipe.smear * smear)
-        level = torch.rand(size, generator=chance)
+        even = torch.rand(size, generator=chance)
+        level = recipe.shift * even / (1 + (recipe.shift - 1) * even)
         noise = torch.randn(size, 3, SIDE, SIDE, generator=chance)
         sigma = level[:, None, None, None]
         noisy = (1 - sigma) * taught + sigma * noise
-        weight = 1 + (recipe.edit_weight - 1) * mask.expand(-1, 3, -1, -1)
+        area = mask.mean((2, 3), keepdim=True)
+        shares = mask * recipe.edit_share / area + (1 - mask) * (1 - recipe.edit_share) / (1 - area)
+        weight = shares.expand(-1, 3, -1, -1)
         planes = (noisy, source, mask, taught - source, weight)
         x, clean, region, residual, counts = (pack(plane, PATCH) for plane in planes)
         return Batch(x, level, clean, self.words[chosen], region, residual, counts)
@@ -226,7 +232,7 @@ def pretrain(
             student.save(checkpoint, done)
         if done == stop_after:
             return
-    notes = {"recipe": _text(recipe), "torch": str(torch.__version__), "threads": str(threads)}
+    notes = {"recipe": asdict(recipe), "torch": str(torch.__version__), "threads": threads}
     save_network(output, words, student.average, notes)
     checkpoint.unlink(missing_ok=True)
 
@@ -256,12 +262,12 @@ class Student:
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
 
     def step(self, step: int, batch: Batch) -> float:
-        """Make one update; return the loss, the mean squared error of x0 with `weight` on every element."""
+        """Make one update; return the loss, the weighted mean squared error of x0."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, step)
         mask = batch.mask if self.recipe.mask else None
         found = self.network(batch.x, batch.level, batch.source, batch.words, mask)
-        loss = (batch.weight * (found - batch.residual).square()).sum() / batch.weight.sum()
+        loss = (batch.weight * (found - batch.residual).square()).mean()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

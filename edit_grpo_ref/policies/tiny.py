@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -180,15 +180,15 @@ def load_network(path: Path) -> tuple[dict[str, int], Network]:
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        notes = file.metadata()
+        about = json.loads(file.metadata()["about"])
         state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    vocabulary = vocabulary_of(json.loads(notes["words"]))
-    network = Network(Architecture(**json.loads(notes["architecture"])))
+    vocabulary = vocabulary_of(about["words"])
+    network = Network(Architecture(**about["architecture"]))
     network.load_state_dict(state)
     return vocabulary, network
 
 
-def save_network(path: Path, words: Sequence[str], network: Network, notes: Mapping[str, str]) -> None:
+def save_network(path: Path, words: Sequence[str], network: Network, notes: Mapping[str, Any]) -> None:
     """Write weights as float16, whole or not at all; what is loaded from the file is what counts.
 
     Args:
@@ -200,8 +200,8 @@ def save_network(path: Path, words: Sequence[str], network: Network, notes: Mapp
     from safetensors.torch import save
 
     half = {name: value.detach().half().contiguous() for name, value in network.state_dict().items()}
-    about = {"architecture": json.dumps(asdict(network.architecture)), "words": json.dumps(list(words)), **notes}
-    write_whole(path, [save(half, about)])
+    about = {"architecture": asdict(network.architecture), "words": list(words), **notes}
+    write_whole(path, [save(half, {"about": json.dumps(about, sort_keys=True)})])  # several keys come in any order
 
 
 def vocabulary_of(words: Sequence[str]) -> dict[str, int]:
