@@ -84,11 +84,18 @@ class Prompts:
 
 
 def pick(suite: str, count: int) -> list[Scenario]:
-    """Return the first `count` scenarios that have both regions: to look at, and to validate on."""
-    found: list[Scenario] = []
-    for scenario in load_suite(suite):
-        if len(found) == count:
+    """Return the first `count` scenarios, those with an edit and a keep region before others: to look at, to validate.
+
+    Raises:
+        EditbenchError: for an empty suite.
+    """
+    both: list[Scenario] = []
+    others: list[Scenario] = []
+    for number, scenario in enumerate(load_suite(suite)):
+        if len(both) == count or number >= 20 * count:
             break
-        if scenario.mask.any() and not scenario.mask.all():
-            found.append(scenario)
+        (both if scenario.mask.any() and not scenario.mask.all() else others).append(scenario)
+    found = (both + others)[:count]
+    if not found:
+        raise EditbenchError(f"suite {suite!r} has no scenarios")
     return found
