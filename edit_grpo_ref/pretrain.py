@@ -10,26 +10,19 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch.nn import functional
 
+from edit_grpo_ref.examples import Examples, draw_examples, spoil
 from edit_grpo_ref.policies.packing import pack
 from edit_grpo_ref.policies.tiny import number_words, save_network, vocabulary_of, words_of
 from edit_grpo_ref.policies.tiny_network import PATCH, SIDE, Architecture, Network
-from edit_grpo_ref.scenes import draw
 from editbench.store import write_whole
-from editbench.suites.shapes_render import render
 from editbench.types import EditbenchError
 
 
@@ -40,10 +33,12 @@ class Recipe:
     seed: int = 0
     scenes: int = 20_000
     """Scenes to learn from, one edit each."""
-    steps: int = 12_000
+    steps: int = 6500
     batch: int = 32
     learning_rate: float = 1.5e-3
     warmup: int = 200
+    cooldown: float = 0.25
+    """Share of the steps, the last ones, in which the learning rate falls to zero."""
     weight_decay: float = 0.02
     average: float = 0.998
     """Decay of the moving average of the weights, which is what is kept."""
@@ -63,76 +58,12 @@ class Recipe:
     """Show the network the mask: an ablation."""
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Edits to learn from."""
-
-    source: npt.NDArray[np.uint8]
-    """`(N, 64, 64, 3)`."""
-    target: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.bool_]
-    """`(N, 64, 64)`."""
-    instructions: list[str]
-
-
-def draw_examples(count: int, workers: int = 1) -> Examples:
-    """Render the first `count` scenarios of the split `pretrain`, without their checks."""
-    numbers = range(count)
-    if workers == 1:
-        return _gather(map(_example, numbers), count)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return _gather(pool.map(_example, numbers, chunksize=64), count)
-
-
-_Example = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.bool_], str]
-
-
-def _example(number: int) -> _Example:
-    plan = draw("pretrain", number)
-    content = render(plan, SIDE)
-    assert content.target is not None
-    return content.source, content.target, content.mask, plan.instruction
-
-
-def _gather(found: Iterator[_Example], count: int) -> Examples:
-    pictures = np.empty((2, count, SIDE, SIDE, 3), np.uint8)
-    masks = np.empty((count, SIDE, SIDE), np.bool_)
-    instructions = []
-    for number, (source, target, mask, instruction) in enumerate(found):
-        pictures[0, number], pictures[1, number], masks[number] = source, target, mask
-        instructions.append(instruction)
-    return Examples(pictures[0], pictures[1], masks, instructions)
-
-
-def spoil(
-    source: torch.Tensor,
-    target: torch.Tensor,
-    mask: torch.Tensor,
-    strength: torch.Tensor,
-    tint: torch.Tensor,
-    smear: torch.Tensor,
-) -> torch.Tensor:
-    """Return what the network is taught instead of the target.
-
-    Args:
-        source: `float32 (B, 3, H, W)`.
-        target: likewise.
-        mask: `float32 (B, 1, H, W)`, 1 = edit.
-        strength: share of the edit that is made, `(B, 1, 1, 1)`.
-        tint: share by which the surroundings move towards the mean colour of the edit, on a coarse grid over the
-            picture, `(B, 1, h, w)`: it varies from place to place.
-        smear: share of their texture that the surroundings lose, `(B, 1, 1, 1)`.
-    """
-    inside = source + strength * (target - source)
-    colour = (target * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp(min=1)
-    soft = functional.avg_pool2d(functional.pad(source, (2, 2, 2, 2), mode="reflect"), 5, stride=1)
-    outside = source + smear * (soft - source)
-    share = functional.interpolate(tint, source.shape[2:], mode="bilinear", align_corners=True)
-    outside = outside + share * (colour - outside)
-    return mask * inside + (1 - mask) * outside
+RECIPES = {"tiny": Recipe(), "small": Recipe(width=96, blocks=4, scenes=60_000, steps=30_000)}
+"""`tiny` made the weights in the package; `small` is 4 times as large, for more than a laptop."""
 
 
 _TINT_CELLS = 4
+"""Places, a side, between which the tint varies."""
 
 
 class Batch(NamedTuple):
@@ -185,11 +116,10 @@ class Batches:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of a step: a linear warm-up, then half a cosine down to zero."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    """Return the learning rate of a step: a linear warm-up, level, then linearly down to zero."""
+    up = (step + 1) / recipe.warmup
+    down = (recipe.steps - step) / (recipe.cooldown * recipe.steps)
+    return recipe.learning_rate * min(1.0, up, down)
 
 
 def pretrain(

@@ -113,8 +113,8 @@ class Tiny:
             "picture": torch.from_numpy(np.stack([request.source for request in requests])),
         }
         if self._network.architecture.mask:
-            masks = [request.mask for request in requests]
-            if any(mask is None for mask in masks):
+            masks = [request.mask for request in requests if request.mask is not None]
+            if len(masks) < len(requests):
                 raise EditbenchError(f"{self.spec} was trained to see the mask, expected one in every request")
             grey = [self._shrunk(np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255) for mask in masks]
             condition["mask"] = pack_masks(torch.from_numpy(np.stack(grey)[..., 0] >= 128))

@@ -30,7 +30,7 @@ class Architecture:
 
     vocabulary: int
     """Words, with `PADDING` and `UNKNOWN`."""
-    width: int = 64
+    width: int = 48
     """Channels at 16×16; twice as many at 8×8."""
     blocks: int = 2
     """Transformer blocks."""
@@ -139,11 +139,13 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(Block(2 * width, width, state) for _ in range(architecture.blocks))
         self.up = nn.Conv2d(2 * width, 4 * width, 1)
         self.after = Convolution(width, state)
-        self.head = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, TOKEN + PATCH * PATCH, 1))
-        last = self.head[2]
+        last = nn.Conv2d(width, TOKEN + PATCH * PATCH, 1)
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias[:TOKEN])
-        nn.init.constant_(last.bias[TOKEN:], _GATE_START)
+        assert last.bias is not None
+        with torch.no_grad():
+            last.bias[:TOKEN] = 0.0
+            last.bias[TOKEN:] = _GATE_START
+        self.head = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), last)
 
     def forward(self, x: Tensor, level: Tensor, source: Tensor, words: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the residual over the source.
@@ -179,7 +181,7 @@ class Network(nn.Module):
 
 def _waves(level: Tensor) -> Tensor:
     """Encode σ `(B,)` by cosines and sines of 32 frequencies, `(B, 64)`."""
-    frequencies = torch.exp(torch.linspace(0.0, math.log(200.0), 32))
+    frequencies = torch.exp(torch.linspace(0.0, math.log(200.0), 32, device=level.device))
     phases = level[:, None] * frequencies
     return torch.cat([phases.cos(), phases.sin()], dim=1)
 
