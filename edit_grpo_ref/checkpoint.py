@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file that holds everything a run needs to go on, and everything an editor needs.
 
-Tensors: `policy.NAME` (what was trained), `ema.NAME`, `optimizer.NAME.KEY`, `rng.cpu`, `rng.DEVICE`. The header's
-metadata holds the rest as JSON. The data need no position of their own: which scenarios a step sees, and with which
-noise, is a function of the seed and the step. A file is replaced whole, so a kill at any moment leaves the old one.
+Tensors: `policy.NAME` (what was trained), `ema.NAME`, `old.NAME`, `optimizer.NAME.KEY`, `rng.cpu`, `rng.DEVICE`. The
+header's metadata holds the rest as JSON. The data need no position of their own: which scenarios a step sees, and with
+which noise, is a function of the seed and the step. A file is replaced whole: a kill at any moment leaves the old one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from edit_grpo_ref.config import Config
+from edit_grpo_ref.config import Settings
 from edit_grpo_ref.policies import Policy
 from editbench.store import StorageError, write_whole
 from editbench.types import EditbenchError
@@ -52,6 +52,8 @@ class Checkpoint:
     """`NAME.KEY` to the optimiser's state of a parameter."""
     rng: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     """State of torch's generators by device."""
+    old: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    """Parameters of the policy that rollouts come from, where that is another one (`train_nft`)."""
 
     def restore(self, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
         """Put parameters, optimiser and generators back to where they were."""
@@ -75,9 +77,10 @@ def capture(
     policy: Policy,
     optimizer: torch.optim.Optimizer,
     ema: Mapping[str, Tensor],
+    old: Mapping[str, Tensor],
     step: int,
     trained_on: tuple[str, ...],
-    config: Config,
+    config: Settings,
 ) -> Checkpoint:
     """Return the state of a run as a checkpoint; tensors are not copied."""
     parameters = policy.trainable()
@@ -90,11 +93,16 @@ def capture(
     devices = {str(parameter.device) for parameter in parameters.values() if parameter.device.type == "cuda"}
     rng |= {device: torch.cuda.get_rng_state(device) for device in sorted(devices)}
     values = {name: parameter.detach() for name, parameter in parameters.items()}
-    return Checkpoint(step, policy.spec, trained_on, asdict(config), values, ema, state, rng)
+    return Checkpoint(step, policy.spec, trained_on, asdict(config), values, ema, state, rng, old)
 
 
 def resume(
-    folder: Path, config: Config, policy: Policy, optimizer: torch.optim.Optimizer, ema: Mapping[str, Tensor]
+    folder: Path,
+    config: Settings,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    ema: Mapping[str, Tensor],
+    old: Mapping[str, Tensor],
 ) -> int:
     """Go on from the checkpoint in a folder, if there is one; return how many steps are done.
 
@@ -110,8 +118,9 @@ def resume(
             "it, or another --output-dir"
         )
     found.restore(policy, optimizer)
-    for name, average in ema.items():
-        average.copy_(found.ema[name])
+    for kept, values in ((ema, found.ema), (old, found.old)):
+        for name, value in kept.items():
+            value.copy_(values[name])
     return found.step
 
 
@@ -151,6 +160,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
         "ema": checkpoint.ema,
         "optimizer": checkpoint.optimizer,
         "rng": checkpoint.rng,
+        "old": checkpoint.old,
     }
     tensors = {
         f"{group}.{name}": value.contiguous().cpu() for group, held in groups.items() for name, value in held.items()
@@ -173,7 +183,7 @@ def read(path: Path, weights_only: bool = False) -> Checkpoint:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise EditbenchError(f"no checkpoint {str(file)!r}: expected what `edit-grpo-ref train --output-dir` wrote")
-    groups: dict[str, dict[str, Tensor]] = {"policy": {}, "ema": {}, "optimizer": {}, "rng": {}}
+    groups: dict[str, dict[str, Tensor]] = {"policy": {}, "ema": {}, "optimizer": {}, "rng": {}, "old": {}}
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -189,9 +199,8 @@ def read(path: Path, weights_only: bool = False) -> Checkpoint:
     except (SafetensorError, ValueError, KeyError) as error:
         raise EditbenchError(f"{file}: not a checkpoint, or a damaged one ({type(error).__name__})") from None
     about["trained_on"] = tuple(about["trained_on"])
-    return Checkpoint(
-        **about, parameters=groups["policy"], ema=groups["ema"], optimizer=groups["optimizer"], rng=groups["rng"]
-    )
+    held = {"parameters" if group == "policy" else group: values for group, values in groups.items()}
+    return Checkpoint(**{**about, **held})
 
 
 def assign(policy: Policy, values: Mapping[str, Tensor]) -> None:

@@ -7,10 +7,13 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any, Optional
+from functools import partial
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from edit_grpo_ref.config import Config, NftConfig, Settings
+from edit_grpo_ref.options import PANELS, configure, described
 from editbench import __version__
 from editbench.specs import printable
 from editbench.types import EditbenchError
@@ -69,24 +72,23 @@ def reported(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Preset = Annotated[Optional[str], typer.Option(help="tiny-cpu or kontext-1gpu; flags win.")]  # noqa: UP045
+Preset = Annotated[str | None, typer.Option(help="tiny-cpu or kontext-1gpu; flags win.")]
 
 
-def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command one flag for every option of `Config`; those that are given arrive as its `given`."""
-    from edit_grpo_ref.config import PANELS, TYPES, Config, described
-
+def with_options(command: Callable[..., Any], kind: type[Settings] = Config) -> Callable[..., Any]:
+    """Give a command one flag for every option of a trainer; those that are given arrive as its `given`."""
+    types, texts = get_type_hints(kind), described(kind)
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
     added = []
     panel = ""
-    for name, kind in TYPES.items():
-        default = getattr(Config, name)
+    for name, hint in types.items():
+        default = getattr(kind, name)
         flag = f"--{name.replace('_', '-')}"
-        declared = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
-        shown = "none" if default is None else str(default).lower() if kind is bool else str(default)
+        declared = f"{flag}/--no-{flag[2:]}" if hint is bool else flag
+        shown = "none" if default is None else str(default).lower() if hint is bool else str(default)
         panel = PANELS.get(name, panel)
-        option = typer.Option(declared, help=described()[name], show_default=shown, rich_help_panel=panel)
-        optional = kind | None
+        option = typer.Option(declared, help=texts[name], show_default=shown, rich_help_panel=panel)
+        optional = hint | None
         parameter = inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[optional, option]
         )
@@ -94,7 +96,7 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> Any:
-        given = {name: values.pop(name) for name in TYPES}
+        given = {name: values.pop(name) for name in types}
         return command(**values, given={name: value for name, value in given.items() if value is not None})
 
     keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
@@ -108,13 +110,21 @@ def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @with_options
 def train(given: dict[str, Any], preset: Preset = None) -> None:
     """Train a policy. Issue the same command again to resume; Ctrl-C and SIGTERM save first."""
-    from edit_grpo_ref.config import configure
-
-    config = configure(preset, given)
+    config = configure(Config, preset, given)
     from edit_grpo_ref.train import train as run
 
-    finished = run(config)
-    _tell_end(config.output_dir, finished)
+    _tell_end(config.output_dir, run(config))
+
+
+@app.command("train-nft")
+@reported
+@partial(with_options, kind=NftConfig)
+def train_nft(given: dict[str, Any], preset: Preset = None) -> None:
+    """Train a policy as DiffusionNFT does, with credit by region or CoCoEdit's hinges, to compare with."""
+    config = configure(NftConfig, preset, given)
+    from edit_grpo_ref.train_nft import train as run
+
+    _tell_end(config.output_dir, run(config))
 
 
 def _tell_end(folder: str, finished: bool) -> None:
@@ -176,9 +186,7 @@ def calibrate(
     json: Json = False,
 ) -> None:
     """Measure what samplers leave of a policy: residual noise, spread within groups, ceiling of preservation."""
-    from edit_grpo_ref.config import configure
-
-    config = configure(preset, given)
+    config = configure(Config, preset, given)
     from edit_grpo_ref.calibrate import as_json, table
     from edit_grpo_ref.calibrate import calibrate as measure
     from editbench.records import dumps

@@ -1,28 +1,21 @@
-"""Every option of the trainers: one dataclass, of which the command line, presets and checkpoints are made.
+"""Every option of the trainers: dataclasses, of which the command line, presets and checkpoints are made.
 
 Nothing here imports torch, so that `--help` is there at once.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from itertools import pairwise
-from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
-Credit = Literal["global_sum", "advantage_sum", "region", "dense"]
-
 
 @dataclass(frozen=True)
-class Config:
-    """What a training run is told. Defaults are those of `tiny-cpu`; presets.yaml has the others."""
+class Settings:
+    """What both trainers are told. Defaults are those of `tiny-cpu`; presets.yaml has the others."""
 
     # ------------------------------------------------------------------------------------- policy and data
     policy: str = "tiny"
@@ -53,26 +46,13 @@ class Config:
     """Steps of a rollout."""
     eval_steps: int | None = None
     """Steps of an edit after training; as many as in a rollout if not given."""
-    sampler: Literal["flow_sde", "dance_sde", "cps", "ddim"] = "flow_sde"
-    """How noise enters: Flow-SDE, Dance-SDE, CPS; ddim for policies that predict noise."""
-    noise: float = 0.7
-    """Scale of that noise: a of Flow-SDE and CPS, η of Dance and DDIM."""
-    window: Literal["half", "all", "random", "moving", "dance"] = "half"
-    """Which steps are stochastic and trained, never the last: the first half; all; a random or moving window
-    (Flow-GRPO-Fast, MixGRPO); dance: all are stochastic, a random 60 % of them trained."""
-    window_size: int = 2
-    """Steps in the random or moving window."""
-    window_every: int = 25
-    """Updates after which the moving window moves on."""
     same_noise: bool = False
     """All samples of a group start from the same noise (DanceGRPO)."""
     explore: Literal["everywhere", "edit"] = "everywhere"
     """edit: samples of a group share all noise outside the mask, so that they differ inside it (RC-GRPO style)."""
-    store_dtype: Literal["float32", "bfloat16"] = "float32"
-    """What latents are rounded to before anything is computed from them."""
 
     # ---------------------------------------------------------------------------------------------- credit
-    credit: Credit = "region"
+    credit: Literal["global_sum", "advantage_sum", "region", "dense"] = "region"
     """global_sum: one advantage from the sum of rewards; advantage_sum: from the sum of both advantages; region: each
     advantage on its own region; dense: one advantage a latent cell."""
     weight: str = "0.3"
@@ -101,18 +81,6 @@ class Config:
     """Use the mask of another scenario for credit: a control."""
 
     # ---------------------------------------------------------------------------------------------- update
-    trust: Literal["clip", "guard", "kl_mask"] = "clip"
-    """How far an update may go: clipped ratio, ratio-normalised (GRPO-Guard), masked by KL (Flow-DPPO)."""
-    clip: float = 1e-3
-    """ε of the clipped ratio (in units of s for guard); the KL bound of kl_mask."""
-    size_aware: bool = True
-    """Scale ε with the square root of how much smaller a region is than the latent."""
-    kl: Literal["exact", "flow_grpo", "velocity"] = "exact"
-    """Form of the distance to the reference policy."""
-    kl_edit: float = 0.0
-    """β: weight of the distance to the reference policy in the edit region."""
-    kl_keep: float = 0.0
-    """The same in the keep region; global credit knows no regions, so both must then be equal."""
     updates: int = 1
     """Passes over the samples of a step; the first is on-policy."""
     learning_rate: float = 4e-5
@@ -149,7 +117,7 @@ class Config:
     """Where checkpoint, log and grids go; the same command again resumes."""
 
     @classmethod
-    def from_mapping(cls, data: Mapping[str, Any]) -> Config:
+    def from_mapping(cls, data: Mapping[str, Any]) -> Self:
         """Check names, types and ranges of options.
 
         Raises:
@@ -157,11 +125,14 @@ class Config:
         """
         from pydantic import TypeAdapter, ValidationError
 
+        types = get_type_hints(cls)
         for name in data:
-            if name not in NAMES:
-                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
-        data = {name: str(value) if name == "weight" else value for name, value in data.items()}
-        data = {name: None if value == "none" and _optional(name) else value for name, value in data.items()}
+            if name not in types:
+                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), types)}")
+        data = {
+            name: None if value == "none" and type(None) in get_args(types[name]) else value
+            for name, value in {**data, "weight": str(data.get("weight", cls.weight))}.items()
+        }
         try:
             config = TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
@@ -174,20 +145,18 @@ class Config:
     def check(self) -> None:
         """Refuse numbers that make no sense, alone or together."""
         for name, (low, high) in BOUNDS.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            value = getattr(self, name, None)
+            if isinstance(value, int | float) and not low <= value <= high:
                 raise EditbenchError(f"{name}: {value}, expected {low:g} to {high:g}")
         _ = self.edit_weight
-        if self.credit in ("global_sum", "advantage_sum") and self.kl_edit != self.kl_keep:
-            raise EditbenchError(f"kl_edit: {self.kl_edit}, expected kl_keep ({self.kl_keep}) for credit {self.credit}")
 
     @property
-    def edit_weight(self) -> float | str:
+    def edit_weight(self) -> float | Literal["area", "equal"]:
         """`weight` as a number, or `area` or `equal`."""
         if self.weight in ("area", "equal"):
             if self.credit in ("global_sum", "advantage_sum"):
                 raise EditbenchError(f"weight: {self.weight!r}, expected a number from 0 to 1 for credit {self.credit}")
-            return self.weight
+            return "area" if self.weight == "area" else "equal"
         try:
             number = float(self.weight)
         except ValueError:
@@ -205,73 +174,88 @@ class Config:
         free |= {"steps"} if self.schedule == "constant" else set()
         mine = asdict(self)
         return [
-            f"{name}: {earlier.get(name)!r} -> {mine[name]!r}"
-            for name in sorted(NAMES - free)
-            if earlier.get(name) != mine[name]
+            f"{name}: {earlier.get(name)!r} -> {mine.get(name)!r}"
+            for name in sorted({*mine, *earlier} - free)
+            if earlier.get(name) != mine.get(name)
         ]
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """What `train` is told."""
+
+    # -------------------------------------------------------------------------------------------- rollouts
+    sampler: Literal["flow_sde", "dance_sde", "cps", "ddim"] = "flow_sde"
+    """How noise enters: Flow-SDE, Dance-SDE, CPS; ddim for policies that predict noise."""
+    noise: float = 0.7
+    """Scale of that noise: a of Flow-SDE and CPS, η of Dance and DDIM."""
+    window: Literal["half", "all", "random", "moving", "dance"] = "half"
+    """Which steps are stochastic and trained, never the last: the first half; all; a random or moving window
+    (Flow-GRPO-Fast, MixGRPO); dance: all are stochastic, a random 60 % of them trained."""
+    window_size: int = 2
+    """Steps in the random or moving window."""
+    window_every: int = 25
+    """Updates after which the moving window moves on."""
+    store_dtype: Literal["float32", "bfloat16"] = "float32"
+    """What latents are rounded to before anything is computed from them."""
+
+    # ---------------------------------------------------------------------------------------------- update
+    trust: Literal["clip", "guard", "kl_mask"] = "clip"
+    """How far an update may go: clipped ratio, ratio-normalised (GRPO-Guard), masked by KL (Flow-DPPO)."""
+    clip: float = 1e-3
+    """ε of the clipped ratio (in units of s for guard); the KL bound of kl_mask."""
+    size_aware: bool = True
+    """Scale ε with the square root of how much smaller a region is than the latent."""
+    kl: Literal["exact", "flow_grpo", "velocity"] = "exact"
+    """Form of the distance to the reference policy."""
+    kl_edit: float = 0.0
+    """β: weight of the distance to the reference policy in the edit region."""
+    kl_keep: float = 0.0
+    """The same in the keep region; global credit knows no regions, so both must then be equal."""
+
+    def check(self) -> None:
+        """Refuse numbers that make no sense, alone or together."""
+        super().check()
+        if self.credit in ("global_sum", "advantage_sum") and self.kl_edit != self.kl_keep:
+            raise EditbenchError(f"kl_edit: {self.kl_edit}, expected kl_keep ({self.kl_keep}) for credit {self.credit}")
+
+
+@dataclass(frozen=True)
+class NftConfig(Settings):
+    """What `train-nft` is told."""
+
+    # ---------------------------------------------------------------------------------------------- update
+    beta: float = 1.0
+    """β: how far the implicit positive and negative policies are from the old one; smaller is faster, less stable."""
+    old: Literal["current", "slow", "late"] = "current"
+    """Where rollouts come from: the policy itself, an average that lags more and more up to half, or from update 75 on
+    up to 0.999 (DiffusionNFT's decay types 0, 1, 2)."""
+    moments: int = 3
+    """Noise levels at which each sample is trained in a pass, drawn from those of the rollout."""
+    kl: float = 1e-4
+    """Weight of the squared distance from the reference policy's velocity."""
+    hinge_keep: float = 0.0
+    """CoCoEdit's λ: weight of the positive policy's error in the keep region beyond `tau_keep`."""
+    hinge_edit: float = 0.0
+    """CoCoEdit's λ: weight of what the negative policy's edit falls short of `tau_edit`."""
+    tau_keep: float = 1e-3
+    """Mean squared distance of latents that the keep region may have for free."""
+    tau_edit: float = 3e-2
+    """Mean squared distance from the source that the edit region should have."""
+    hinge_to: Literal["source", "output"] = "source"
+    """What the keep hinge compares with: the source (CoCoEdit's paper), or the sampled output (its released code)."""
 
 
 BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("prompts", "eval_steps", "window_size", "window_every", "updates", "steps", "batch"), (1, 1e9)),
-    **dict.fromkeys(("save_every", "validate_every", "validate_on", "grid_every"), (1, 1e9)),
+    **dict.fromkeys(("save_every", "validate_every", "validate_on", "grid_every", "moments"), (1, 1e9)),
     **dict.fromkeys(("samples", "denoising_steps"), (2, 1e6)),
-    **dict.fromkeys(("noise", "min_std_edit", "min_std_keep", "clip", "kl_edit", "kl_keep", "grad_norm"), (0, 1e9)),
+    **dict.fromkeys(
+        ("noise", "min_std_edit", "min_std_keep", "clip", "kl", "kl_edit", "kl_keep", "grad_norm"), (0, 1e9)
+    ),
     **dict.fromkeys(("learning_rate", "warmup", "weight_decay", "erode"), (0, 1e9)),
+    **dict.fromkeys(("hinge_keep", "hinge_edit", "tau_keep", "tau_edit"), (0, 1e9)),
     **dict.fromkeys(("cross", "band", "ema", "split"), (0, 1)),
-    **dict.fromkeys(("advantage_clip", "reward_timeout"), (1e-9, 1e9)),
+    **dict.fromkeys(("advantage_clip", "reward_timeout", "beta"), (1e-9, 1e9)),
     "seed": (0, 2**31 - 1),
 }
-NAMES = frozenset(f.name for f in fields(Config))
-TYPES: dict[str, Any] = get_type_hints(Config)
-
-
-def _optional(name: str) -> bool:
-    return type(None) in get_args(TYPES[name])
-
-
-PANELS = {
-    "policy": "Policy and data",
-    "reward_edit": "Rewards",
-    "prompts": "Rollouts",
-    "credit": "Credit",
-    "trust": "Update",
-    "steps": "Program",
-}
-"""The first option of each group, and what `--help` calls the group."""
-
-
-@cache
-def described() -> dict[str, str]:
-    """Return the text below each field of `Config`."""
-    (body,) = (node.body for node in ast.parse(inspect.getsource(Config)).body if isinstance(node, ast.ClassDef))
-    texts = {}
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            assert isinstance(text.value, ast.Constant)
-            texts[field.target.id] = " ".join(str(text.value.value).split())
-    return texts
-
-
-@cache
-def presets() -> dict[str, dict[str, Any]]:
-    """Return the presets by name: what each sets, apart from the defaults."""
-    import yaml
-
-    loaded: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text("utf-8"))
-    return loaded
-
-
-def configure(preset: str | None, given: Mapping[str, Any]) -> Config:
-    """Return the options of a preset with those given on top.
-
-    Raises:
-        EditbenchError: for an unknown preset or option.
-    """
-    if preset is not None and preset not in presets():
-        raise EditbenchError(
-            f"unknown preset {preset!r}{did_you_mean(preset, presets())}, one of {', '.join(presets())}"
-        )
-    return Config.from_mapping({**(presets()[preset] if preset else {}), **given})
-
-
-__all__ = ["NAMES", "TYPES", "Config", "Credit", "configure", "described", "presets", "replace"]

@@ -21,7 +21,7 @@ from PIL import ImageDraw, ImageFont
 from rich.console import Console
 from rich.progress import Progress
 
-from edit_grpo_ref.config import Config
+from edit_grpo_ref.config import Settings
 from editbench.console import bar
 from editbench.images import encode_png, resize
 from editbench.regions import Mask
@@ -112,7 +112,7 @@ class Log:
         active: whether this is the rank that writes.
     """
 
-    def __init__(self, folder: Path, config: Config, done: int, active: bool = True) -> None:
+    def __init__(self, folder: Path, config: Settings, done: int, active: bool = True) -> None:
         self.folder, self.steps, self.done, self.active = folder, config.steps, done, active
         self.path = folder / "log.jsonl"
         self.console = Console(stderr=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edit_grpo_ref import checkpoint
-from edit_grpo_ref.config import Config
+from edit_grpo_ref.config import Settings
 from edit_grpo_ref.data import Prompts, overlap
 from edit_grpo_ref.log import Log
 from edit_grpo_ref.policies import Policy, load_policy
@@ -26,7 +26,7 @@ from edit_grpo_ref.watch import Watch, using
 class Session:
     """A run in progress."""
 
-    config: Config
+    config: Settings
     ranks: Ranks
     policy: Policy
     rewards: Rewards
@@ -34,6 +34,8 @@ class Session:
     optimizer: torch.optim.Optimizer
     ema: Mapping[str, Tensor]
     """Moving average of the parameters, by name; empty without one."""
+    old: Mapping[str, Tensor]
+    """Parameters of the policy that rollouts come from, where that is another one; else empty."""
     log: Log
     watch: Watch | None
     """None on ranks that only work."""
@@ -73,7 +75,9 @@ class Session:
     def _save(self) -> None:
         if self.ranks.first:
             trained_on = (*self.rewards.trained_on, *overlap(self.config.suite, self.config.allow_overlap))
-            state = checkpoint.capture(self.policy, self.optimizer, self.ema, self.done, trained_on, self.config)
+            state = checkpoint.capture(
+                self.policy, self.optimizer, self.ema, self.old, self.done, trained_on, self.config
+            )
             checkpoint.write(self.folder, state)
 
     def update(self, number: int) -> dict[str, Any]:
@@ -98,7 +102,7 @@ class Session:
         return {"grad_norm": norm, "lr": rate, "skipped": int(not math.isfinite(norm))}
 
 
-def learning_rate(config: Config, update: int) -> float:
+def learning_rate(config: Settings, update: int) -> float:
     """Return the learning rate of an update, counted from 0."""
     rate = config.learning_rate * min(1.0, (update + 1) / (config.warmup + 1))
     if config.schedule == "cosine":
@@ -115,8 +119,12 @@ def average(ema: Mapping[str, Tensor], parameters: Mapping[str, Tensor], decay: 
 
 
 @contextmanager
-def open_session(config: Config) -> Iterator[Session]:
+def open_session(config: Settings, keep_old: bool = False) -> Iterator[Session]:
     """Set everything up for a run, or to go on with what `output_dir` holds.
+
+    Args:
+        config: of the run.
+        keep_old: whether rollouts come from a policy of their own.
 
     Raises:
         EditbenchError: for anything that is wrong, before the first step.
@@ -133,7 +141,8 @@ def open_session(config: Config) -> Iterator[Session]:
         parameters = policy.trainable()
         optimizer = torch.optim.AdamW(parameters.values(), config.learning_rate, weight_decay=config.weight_decay)
         ema = {name: parameter.detach().clone() for name, parameter in parameters.items() if config.ema}
-        done = checkpoint.resume(folder, config, policy, optimizer, ema)
+        old = {name: parameter.detach().clone() for name, parameter in parameters.items() if keep_old}
+        done = checkpoint.resume(folder, config, policy, optimizer, ema, old)
         watch = Watch(config, policy, rewards) if ranks.first else None
         with Log(folder, config, done, active=ranks.first) as log:
-            yield Session(config, ranks, policy, rewards, prompts, optimizer, ema, log, watch, stop, done)
+            yield Session(config, ranks, policy, rewards, prompts, optimizer, ema, old, log, watch, stop, done)

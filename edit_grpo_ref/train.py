@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from edit_grpo_ref import credit, flow, trust
-from edit_grpo_ref.config import Config
+from edit_grpo_ref.config import Config, Settings
 from edit_grpo_ref.log import Clock
 from edit_grpo_ref.policies import Condition, Policy
 from edit_grpo_ref.ranks import Ranks
@@ -49,8 +49,12 @@ class Batch:
 
     pairs: Sequence[tuple[int, int]]
     """(prompt, sample) of each, prompts counted within this rank."""
+    candidates: Sequence[Candidate]
+    """Scenario and sample of each, on which noise depends."""
     condition: Condition
     moves: Sequence[Move]
+    x0: Tensor
+    """Finished latents."""
 
 
 # ----------------------------------------------------------------------------------------------------- rollouts
@@ -69,7 +73,7 @@ def sampling_of(config: Config, policy: Policy, update: int) -> Sampling:
 
 
 def roll_out(
-    config: Config, policy: Policy, sampling: Sampling, scenarios: Sequence[Scenario], update: int
+    config: Settings, policy: Policy, sampling: Sampling, scenarios: Sequence[Scenario], update: int
 ) -> tuple[list[Batch], list[list[Image]]]:
     """Edit every scenario `samples` times; return the batches, and the images by scenario and sample."""
     conditions = condition_of(policy, scenarios)
@@ -86,7 +90,7 @@ def roll_out(
         x0, moves = rollout(policy, sampling, condition, candidates, flow.derived(config.seed, update), exploration)
         for (prompt, _), image in zip(pairs, policy.decode(x0, condition), strict=True):
             images[prompt].append(image)
-        batches.append(Batch(pairs, condition, moves))
+        batches.append(Batch(pairs, candidates, condition, moves, x0))
     return batches, images
 
 
@@ -100,7 +104,7 @@ def cell_weights(scenarios: Sequence[Scenario], grid: tuple[int, int], erode: in
 
 
 def score(
-    config: Config, rewards: Rewards, ranks: Ranks, scenarios: Sequence[Scenario], images: Sequence[Sequence[Image]]
+    config: Settings, rewards: Rewards, ranks: Ranks, scenarios: Sequence[Scenario], images: Sequence[Sequence[Image]]
 ) -> tuple[dict[str, Tensor], Tensor, Counter[str]]:
     """Score every edit; return each reward `(P, G)` of all ranks, which samples have them, and why others do not."""
     samples = [Sample(scenario, image) for scenario, group in zip(scenarios, images, strict=True) for image in group]
@@ -115,7 +119,7 @@ def score(
 
 
 def advantages_of(
-    config: Config, rewards: Mapping[str, Tensor], valid: Tensor, maps: Mapping[str, Tensor]
+    config: Settings, rewards: Mapping[str, Tensor], valid: Tensor, maps: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return the advantages of each region (or of `all`): `(P, G)`, or `(P, G, h, w)` where credit is dense."""
     filters = ((config.min_std_edit, config.max_mean_edit), (config.min_std_keep, config.max_mean_keep))
@@ -130,7 +134,7 @@ def advantages_of(
 
 
 def dense_maps(
-    config: Config,
+    config: Settings,
     ranks: Ranks,
     scenarios: Sequence[Scenario],
     images: Sequence[Sequence[Image]],
@@ -241,10 +245,11 @@ def learn(
 # --------------------------------------------------------------------------------------------------------- loop
 
 
-def one_step(run: Session, number: int) -> dict[str, Any]:
+def one_step(run: Session, config: Config, number: int) -> dict[str, Any]:
     """Roll out, score, learn; return what there is to log."""
-    config, ranks, policy, clock = run.config, run.ranks, run.policy, Clock()
-    everyones = run.prompts(number)
+    ranks, policy, clock = run.ranks, run.policy, Clock()
+    with clock("data"):
+        everyones = run.prompts(number)
     mine = ranks.share(config.prompts)
     scenarios = everyones[mine.start : mine.stop]
     sampling = sampling_of(config, policy, number)
@@ -283,5 +288,5 @@ def train(config: Config) -> bool:
     with open_session(config) as run:
         sampling_of(config, run.policy, 0)  # refuses what does not fit together
         for number in run.steps():
-            run.log.write(number + 1, one_step(run, number))
+            run.log.write(number + 1, one_step(run, config, number))
     return not run.interrupted

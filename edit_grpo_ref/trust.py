@@ -148,6 +148,21 @@ def _size(weights: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
     return total * repeats, torch.where(total > 0, total**2 / squares * repeats, torch.inf)
 
 
+def parts_of(
+    weights: Mapping[str, Tensor | None], shares: Mapping[str, float], kind: Shares, like: Tensor
+) -> dict[str, Tensor]:
+    """Return what each region weighs in the loss of each sample, `(B,)` or `(1,)`; of a sample, the parts sum to 1.
+
+    Args:
+        weights: of the regions' elements, as in `Region`.
+        shares: by region, for `given`.
+        kind: by what regions weigh.
+        like: latents `(B, *shape)`.
+    """
+    regions = {name: Region(like.new_zeros(()), own, shares[name]) for name, own in weights.items()}
+    return _parts(regions, kind, {name: _size(own, like) for name, own in weights.items()})
+
+
 def _parts(
     regions: Mapping[str, Region], shares: Shares, sizes: Mapping[str, tuple[Tensor, Tensor]]
 ) -> dict[str, Tensor]:

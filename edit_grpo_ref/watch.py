@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from edit_grpo_ref.checkpoint import assign
-from edit_grpo_ref.config import Config
+from edit_grpo_ref.config import Settings
 from edit_grpo_ref.data import pick
 from edit_grpo_ref.log import Row
 from edit_grpo_ref.policies import Policy
@@ -51,7 +51,7 @@ def edit_scenarios(policy: Policy, scenarios: Sequence[Scenario], steps: int, si
 class Watch:
     """What is looked at: the first scenarios of the validation suite, or of the training suite without one."""
 
-    def __init__(self, config: Config, policy: Policy, rewards: Rewards) -> None:
+    def __init__(self, config: Settings, policy: Policy, rewards: Rewards) -> None:
         self.policy, self.rewards = policy, rewards
         self.steps, self.size = config.eval_steps or config.denoising_steps, config.batch
         self.validates = config.validation is not None

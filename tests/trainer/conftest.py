@@ -47,12 +47,13 @@ def told(tmp_path):
 @pytest.fixture
 def trained(told):
     """Train with the options given; return the lines of the log."""
-    from edit_grpo_ref.config import configure
+    from edit_grpo_ref.config import Config
+    from edit_grpo_ref.options import configure
     from edit_grpo_ref.train import train
 
     def run(**given):
         options = told(**given)
-        train(configure(None, options))
+        train(configure(Config, None, options))
         return read_log(options["output_dir"])
 
     return run

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from edit_grpo_ref.checkpoint import read
-from edit_grpo_ref.config import configure
+from edit_grpo_ref.config import Config
+from edit_grpo_ref.options import configure
 from edit_grpo_ref.ranks import Ranks
 from edit_grpo_ref.train import train
 from editbench.types import EditbenchError
@@ -56,7 +57,7 @@ def test_two_ranks_give_the_trajectory_of_one_with_accumulation(told, tmp_path, 
     """Five prompts, so that ranks have unequal shares; batches as large as a rank's smallest share."""
     options = told(prompts=5, steps=4, credit="dense", kl_keep=0.1, std="batch", reward_edit=moody, batch=8)
     run_ranks({**options, "output_dir": str(tmp_path / "two")}, 2)
-    train(configure(None, {**options, "output_dir": str(tmp_path / "one")}))
+    train(configure(Config, None, {**options, "output_dir": str(tmp_path / "one")}))
     one, two = (read(tmp_path / name) for name in ("one", "two"))
     assert one.step == two.step == 4
     for name, value in one.parameters.items():

@@ -13,8 +13,9 @@ import torch
 from edit_grpo_ref import credit, flow
 from edit_grpo_ref import train as program
 from edit_grpo_ref.checkpoint import read
-from edit_grpo_ref.config import Config, configure, described, presets
+from edit_grpo_ref.config import Config
 from edit_grpo_ref.data import Prompts, in_split, is_benchmark, overlap
+from edit_grpo_ref.options import configure, described, presets
 from edit_grpo_ref.policies import load_policy
 from edit_grpo_ref.ranks import Ranks
 from edit_grpo_ref.rewards import load_rewards
@@ -156,7 +157,7 @@ def advantages_with(config, count):
 @pytest.mark.parametrize("std", ["group_biased", "batch"])
 def test_advantages_do_not_depend_on_how_prompts_are_shared_out(told, mode, std):
     """One batch for each prompt, so that the policy's own float32 sums do not differ either."""
-    config = configure(None, told(prompts=4, batch=4, credit=mode, std=std, dense_edit=True))
+    config = configure(Config, None, told(prompts=4, batch=4, credit=mode, std=std, dense_edit=True))
     (alone, images, _, _) = advantages_with(config, 1)[0]
     for count in (2, 4):
         shared = advantages_with(config, count)
@@ -169,7 +170,7 @@ def test_advantages_do_not_depend_on_how_prompts_are_shared_out(told, mode, std)
 
 def test_noise_depends_on_scenario_sample_and_step_alone(told):
     """Another batch size changes no start and no draw; samples of a group differ, and so do steps of training."""
-    config = configure(None, told(window="all"))
+    config = configure(Config, None, told(window="all"))
     policy = load_policy(config.policy)
     scenarios = Prompts(config.suite, config.prompts, 0)(0)
     sampling = program.sampling_of(config, policy, 0)
@@ -199,7 +200,7 @@ def test_same_noise_and_local_exploration(told):
     scenarios = Prompts(SUITE, 3, 0)(0)
 
     def rolled(**options):
-        config = configure(None, told(**options))
+        config = configure(Config, None, told(**options))
         return program.roll_out(config, policy, program.sampling_of(config, policy, 0), scenarios, 0)
 
     (batch,), _ = rolled(same_noise=True)
@@ -217,7 +218,7 @@ def test_same_noise_and_local_exploration(told):
 
 def test_a_scenario_in_two_groups_is_two_groups(told):
     """Groups are positions of a step, not instructions: all of these say the same."""
-    config = configure(None, told(prompts=4, suite=f"{SUITE}:count=2"))
+    config = configure(Config, None, told(prompts=4, suite=f"{SUITE}:count=2"))
     scenarios = Prompts(config.suite, 4, 0)(0)
     assert len({scenario.id for scenario in scenarios}) == 2
     (advantages, _, _, _) = advantages_with(config, 1)[0]
@@ -280,9 +281,9 @@ def test_placebo_gives_each_prompt_the_mask_of_another(trained, tmp_path, monkey
 def test_a_scenario_without_target_keeps_its_one_edit_reward(told):
     """Dense credit where there is a map, one advantage where there is none."""
     options = told(credit="dense", dense_edit=True, reward_edit="[mae:region=edit]")
-    with_target = advantages_with(configure(None, options), 1)[0][0]["edit"]
+    with_target = advantages_with(configure(Config, None, options), 1)[0][0]["edit"]
     options["suite"] = f"{SUITE}:targets=false"
-    config = configure(None, options)
+    config = configure(Config, None, options)
     without = advantages_with(config, 1)[0][0]["edit"]
     assert (without == without[:, :, :1, :1]).all()
     assert not (with_target == with_target[:, :, :1, :1]).all()
@@ -311,7 +312,7 @@ def test_failed_rewards_are_counted_and_the_run_goes_on(trained, told, tmp_path)
     assert 0 < failed < 4 * 12
     assert all("non-finite value" in reason for line in log for reason in line["failed"])
     assert all(line["grad_norm"] > 0 for line in log)
-    config = configure(None, told(reward_edit=reward))
+    config = configure(Config, None, told(reward_edit=reward))
     (advantages, _, failures, _) = advantages_with(config, 1)[0]
     assert (advantages["edit"] == 0).sum() >= sum(failures.values()) > 0
     assert torch.allclose(advantages["edit"].sum(dim=1), torch.zeros(3), atol=1e-5)  # mean 0 over those that are left
@@ -321,7 +322,7 @@ def test_failed_rewards_are_counted_and_the_run_goes_on(trained, told, tmp_path)
 
 
 def test_gradients_that_are_not_finite_change_nothing(told):
-    with open_session(configure(None, told())) as run:
+    with open_session(configure(Config, None, told())) as run:
         before = {name: value.detach().clone() for name, value in run.policy.trainable().items()}
         for parameter in run.policy.trainable().values():
             parameter.grad = torch.full_like(parameter, float("nan"))
@@ -395,7 +396,7 @@ def test_a_split_takes_whole_clusters_and_the_order_is_a_function_of_the_seed():
 )
 def test_options_that_make_no_sense_are_refused(given, message):
     with pytest.raises(EditbenchError, match=message):
-        configure(None, given)
+        configure(Config, None, given)
 
 
 def test_a_sampler_must_fit_the_policy(trained):
@@ -408,11 +409,11 @@ def test_a_sampler_must_fit_the_policy(trained):
 def test_presets_and_descriptions_are_complete():
     assert set(presets()) == {"tiny-cpu", "kontext-1gpu"}
     for name in presets():
-        configure(name, {})
-    assert set(described()) == {field for field in Config.__dataclass_fields__}
-    assert configure("tiny-cpu", {"steps": 7}).steps == 7
+        configure(Config, name, {})
+    assert set(described(Config)) == {field for field in Config.__dataclass_fields__}
+    assert configure(Config, "tiny-cpu", {"steps": 7}).steps == 7
     with pytest.raises(EditbenchError, match="did you mean 'tiny-cpu'"):
-        configure("tiny_cpu", {})
+        configure(Config, "tiny_cpu", {})
 
 
 # ----------------------------------------------------------------------------------------------------- learning
