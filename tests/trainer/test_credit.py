@@ -542,6 +542,28 @@ def test_the_guards_log_ratio_is_the_mean_of_noise_times_shift():
         assert torch.allclose(linear, batch.noise[rows] * mask[rows] / (mask[rows].sum() * 4), atol=1e-14)
 
 
+def test_a_ratio_in_single_precision_is_told_from_one_by_less_than_single_precision_can():
+    batch = Batch(0)
+    up = torch.ones(6)
+    for step, blocked in ((0.9e-8, False), (1.1e-8, True)):
+        tensors = (torch.full((6, 4, 8, 8), step), torch.zeros(6, 4, 8, 8), batch.mean.float(), batch.mean.float())
+        _, log = loss(*tensors, up, up, {"all": Region(up)}, trust=Trust("clip", 1e-8))
+        assert log["all/blocked"] == blocked
+
+
+def test_a_deterministic_step_teaches_nothing():
+    batch = Batch(0)
+    batch.std[0] = 0
+    batch.log_prob = batch.log_prob * (batch.std > 0).reshape(6, 1, 1, 1)
+    batch.old_log_prob = batch.log_prob.detach()
+    for trust in (PLAIN, Trust(), Trust("kl_mask")):
+        value, log = batch.loss({"all": Region(batch.edit)}, trust=trust)
+        gradient = batch.gradient(value)
+        assert gradient[0].abs().max() == 0
+        assert gradient[1:].abs().amax((1, 2, 3)).min() > 0
+        assert all(entry.isfinite() for entry in log.values())
+
+
 # -------------------------------------------------------------------------------------------------- KL per region
 
 

@@ -26,13 +26,13 @@ def clip_text(projection=False):
     return tokenizer, (CLIPTextModelWithProjection if projection else CLIPTextModel)(config)
 
 
-def t5_text():
+def t5_text(width=16):
     """Return a tokenizer and an encoder of T5, which knows letters."""
     from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     pieces += [(chr(97 + letter), -3.0) for letter in range(26)]
-    config = T5Config(vocab_size=len(pieces), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    config = T5Config(vocab_size=len(pieces), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     return T5Tokenizer(vocab=pieces, extra_ids=0), T5EncoderModel(config)
 
 
@@ -155,7 +155,7 @@ def sd3():
 
     tokenizer, text_encoder = clip_text(projection=True)
     tokenizer_2, text_encoder_2 = clip_text(projection=True)
-    tokenizer_3, text_encoder_3 = t5_text()
+    tokenizer_3, text_encoder_3 = t5_text(width=32)
     return StableDiffusion3Img2ImgPipeline(
         transformer=SD3Transformer2DModel(
             sample_size=8,
@@ -232,7 +232,8 @@ def build(family):
         torch.manual_seed(1)
         pipe = TOYS[family]()
         for part in pipe.components.values():
-            for weight in part.parameters() if isinstance(part, torch.nn.Module) else ():
-                weight += 0.1 * torch.randn(weight.shape)
+            if isinstance(part, torch.nn.Module):
+                for weight in part.eval().parameters():
+                    weight += 0.1 * torch.randn(weight.shape)
     pipe.set_progress_bar_config(disable=True)
     return pipe
