@@ -46,7 +46,7 @@ class Recipe:
     """What the pixels of the mask count in the loss, all together: a small object as much as a whole backdrop."""
     shift: float = 3.0
     """How far noise levels lie towards 1, where only the instruction says what is to change (SD3's shift)."""
-    strength: tuple[float, float] = (0.3, 0.7)
+    strength: tuple[float, float] = (0.5, 0.9)
     """How much of the edit the network is shown: 1 is all of it."""
     tint: float = 0.3
     """How far the surroundings move towards the edit's mean colour, at most."""
@@ -126,7 +126,7 @@ def pretrain(
     output: Path,
     recipe: Recipe | None = None,
     *,
-    threads: int = 2,
+    threads: int = 1,
     stop_after: int | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
 ) -> None:
@@ -204,8 +204,7 @@ class Student:
         self.optimizer.step()
         decay = min(self.recipe.average, (1 + step) / (10 + step))
         with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
         return loss.item()
 
     def save(self, path: Path, step: int) -> None:

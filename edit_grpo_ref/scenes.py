@@ -20,7 +20,7 @@ from editbench.types import EditbenchError, Scenario
 
 Split = Literal["pretrain", "train", "validation"]
 
-CATEGORIES = ("recolour", "retexture", "background")
+CATEGORIES = ("recolour", "remove", "background")
 """Edits that the base policy makes neither always nor never (see its card): what a reward can move either way."""
 LENGTHS: dict[Split, int] = {"pretrain": 100_000, "train": 100_000, "validation": 240}
 
