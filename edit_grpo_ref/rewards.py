@@ -130,7 +130,8 @@ def target_map(scenario: Scenario, output: Image) -> Array | None:
 
 
 def _difference(left: Image, right: Image) -> Array:
-    total: Array = np.abs(left.astype(np.int16) - right).sum(axis=2).astype(np.float32)
+    distance = np.abs(left.astype(np.int16) - right)
+    total: Array = (distance[..., 0] + distance[..., 1] + distance[..., 2]).astype(np.float32)
     return total / np.float32(3 * 255)
 
 

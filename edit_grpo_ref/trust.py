@@ -50,7 +50,7 @@ class Trust:
     """Of `kl_mask`, in nats per element."""
 
 
-def region_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+def region_mean(values: Tensor, weights: Tensor | None, factors: Tensor | None = None) -> Tensor:
     """Return the weighted mean of each sample, `(B,)`; 0 where a region is empty.
 
     A mean over elements, and not a ratio for each of them: the log-ratio of one element is √n times as noisy as the
@@ -59,11 +59,13 @@ def region_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     Args:
         values: `(B, *shape)`.
         weights: broadcastable to it; None: 1.
+        factors: of the values, broadcastable too; small ones cost less here than outside.
     """
     if weights is None:
-        return values.flatten(1).mean(1)
+        return (values if factors is None else values * factors).flatten(1).mean(1)
     total = weights.flatten(1).sum(1) * (values[0].numel() // weights[0].numel())
-    return (values * weights).flatten(1).sum(1) / torch.where(total > 0, total, 1.0)
+    scaled = values * (weights if factors is None else weights * factors)
+    return scaled.flatten(1).sum(1) / torch.where(total > 0, total, 1.0)
 
 
 def loss(
@@ -114,21 +116,21 @@ def loss(
         low, high, bounded = _bounds(trust, ratio, std, away, mean[0].numel() / sizes[name][1])
         above, below, own = ratio > high, ratio < low, ratio
         outside = above | below
-        if region.advantage.ndim > 1:
-            # The region's ratio decides and weighs, each cell has its own gradient: as GSPO-token does for words
-            # (2507.18071). Where all cells have one advantage, it is the term below, and so its gradient.
-            own = column(ratio.detach().to(change), change) * (1 + change - change.detach())
-            above, below, bounded = (column(value, change) for value in (above, below, bounded.to(change)))
+        dense = region.advantage.ndim > 1
+        if dense:
+            above, below, own, bounded = (column(value, change) for value in (above, below, own.detach(), bounded))
         blocked = (region.advantage > 0) & above | (region.advantage < 0) & below
         term = -region.advantage * torch.where(blocked, bounded.detach(), own)
-        if region.advantage.ndim > 1:
-            term, blocked = (
-                region_mean(value.expand_as(change).to(change), region.weights) for value in (term, blocked)
-            )
+        if dense:
+            # The region's ratio decides and weighs, each cell has its own gradient: as GSPO-token does for words
+            # (2507.18071). Where all cells have one advantage, it is the term above, and so its gradient.
+            slope = region_mean(change, region.weights, torch.where(blocked, 0.0, term.detach()).to(change))
+            term, blocked = (region_mean(value.to(change), region.weights) for value in (term, blocked))
+            term = term + slope - slope.detach()
         if trust.kind == "guard":
             term = term / gap
         total = total + (parts[name] * term).mean().to(total)
-        kl = region_mean(mean.new_zeros(()).expand_as(mean) if divergence is None else divergence, region.weights)
+        kl = torch.zeros_like(std) if divergence is None else region_mean(divergence, region.weights)
         total = total + region.beta * kl.mean()
         present = (sizes[name][0] > 0).expand_as(std)
         logged = {"ratio": ratio, "clip_fraction": outside, "blocked": blocked, "moved": away, "kl": kl}
