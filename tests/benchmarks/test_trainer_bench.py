@@ -89,14 +89,12 @@ def test_a_step_costs_little_more_than_its_passes_and_credit_next_to_nothing(run
     bare = seconds(passes(run, run.config), rounds=3)
     factor = torch.nn.Parameter(torch.ones(()))
     monkeypatch.setattr(type(run.policy), "predict", lambda self, x, level, condition: x * factor)
-    around = {
-        mode: seconds(lambda c=config: one_step(run, c, next(numbers)), rounds=9) for mode, config in configs.items()
-    }
+    steps = {mode: partial(lambda c: one_step(run, c, next(numbers)), config) for mode, config in configs.items()}
+    around = {mode: seconds(step, rounds=9) for mode, step in steps.items()}
     added = {mode: (around[mode] - around["global_sum"]) / whole for mode in MODES}
     with capsys.disabled():
-        print(
-            f"\nstep {whole:.2f} s, {whole / bare:.2f} times its passes; without the network {around['global_sum']:.2f} s"
-        )
+        alone = around["global_sum"]
+        print(f"\nstep {whole:.2f} s, {whole / bare:.2f} times its passes; without the network {alone:.2f} s")
         print(", ".join(f"{mode} {share:+.1%}" for mode, share in added.items()))
     assert added["region"] <= 0.03 and added["dense"] <= 0.03
     assert whole <= 1.3 * bare
