@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
