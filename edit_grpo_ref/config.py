@@ -204,6 +204,8 @@ class Config(Settings):
     """How far an update may go: clipped ratio, ratio-normalised (GRPO-Guard), masked by KL (Flow-DPPO)."""
     clip: float = 1e-3
     """ε of the clipped ratio (in units of s for guard); the KL bound of kl_mask."""
+    cps_unscaled: bool = False
+    """Leave 1 / (2 s²) out of the log-probability of cps, as flow_grpo does; ε must then be chosen anew."""
     size_aware: bool = True
     """Scale ε with the square root of how much smaller a region is than the latent."""
     kl: Literal["exact", "flow_grpo", "velocity"] = "exact"
@@ -216,6 +218,8 @@ class Config(Settings):
     def check(self) -> None:
         """Refuse numbers that make no sense, alone or together."""
         super().check()
+        if self.cps_unscaled and self.sampler != "cps":
+            raise EditbenchError(f"cps_unscaled: expected sampler cps, not {self.sampler}")
         if self.credit in ("global_sum", "advantage_sum") and self.kl_edit != self.kl_keep:
             raise EditbenchError(f"kl_edit: {self.kl_edit}, expected kl_keep ({self.kl_keep}) for credit {self.credit}")
 

@@ -226,8 +226,8 @@ def learn(
     totals: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     for move in batch.moves:
         now = step(policy, sampling, move.number, move.x, batch.condition)
-        new = flow.log_prob(move.after, now.mean, now.std)
-        old = flow.log_prob(move.after, move.mean, move.std)
+        new = flow.log_prob(move.after, now.mean, now.std, config.cps_unscaled)
+        old = flow.log_prob(move.after, move.mean, move.std, config.cps_unscaled)
         distance = None
         if config.kl_edit or config.kl_keep:
             with torch.no_grad(), policy.reference():

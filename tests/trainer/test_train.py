@@ -244,6 +244,7 @@ BASELINES = {
     "MixGRPO-style": {"credit": "advantage_sum", "window": "moving"},
     "GRPO-Guard": {"credit": "advantage_sum", "trust": "guard"},
     "Flow-DPPO": {"credit": "region", "trust": "kl_mask"},
+    "FlowCPS": {"sampler": "cps", "noise": 0.8, "cps_unscaled": True, "credit": "global_sum"},
     "RC-GRPO-style": {"credit": "global_sum", "explore": "edit"},
     "placebo": {"credit": "region", "placebo": True},
     "region": {"credit": "region", "weight": "0.3"},
@@ -391,6 +392,7 @@ def test_a_split_takes_whole_clusters_and_the_order_is_a_function_of_the_seed():
         ({"weight": "area", "credit": "global_sum"}, "weight: 'area', expected a number from 0 to 1 for credit"),
         ({"kl_edit": 0.1, "credit": "global_sum"}, "kl_edit: 0.1, expected kl_keep"),
         ({"split": 1.5}, "split: 1.5, expected 0 to 1"),
+        ({"cps_unscaled": True}, "cps_unscaled: expected sampler cps, not flow_sde"),
         ({"learning_rate": "fast"}, "learning_rate: .*'fast'"),
     ],
 )

@@ -282,6 +282,19 @@ def test_the_log_has_what_the_readme_explains(checkpoint):
         assert f"`{general}`" in readme, f"{name} is logged and not explained"
 
 
+LINK = re.compile(r"\[`(\w+)`\]\(([\w/]+\.py)#L(\d+)\)")
+
+
+def test_the_readme_links_to_what_it_says():
+    readme = (HERE.parents[1] / "edit_grpo_ref" / "README.md").read_text()
+    links = LINK.findall(readme)
+    assert len(links) > 40
+    for name, file, number in links:
+        lines = (HERE.parents[1] / "edit_grpo_ref" / file).read_text().splitlines()
+        defined = [n for n, line in enumerate(lines, 1) if re.match(rf"\s*(def|class) {name}\b", line)]
+        assert int(number) in defined, f"{name} is at {file}#L{defined}, not #L{number}"
+
+
 def test_a_grid_shows_source_mask_before_after_and_difference(checkpoint):
     names = sorted(path.name for path in (checkpoint / "grids").iterdir())
     assert names == ["step-000000.png", "step-000002.png", "step-000004.png"]
