@@ -83,7 +83,7 @@ class Diffusers:
     revision: str | None = None
     """Of a model on the hub."""
     remembered: int = 256
-    """Requests whose encodings are kept, the latest; text encoders then run once a request and not once a step."""
+    """Requests whose encodings are kept in the CPU's memory, the latest: texts are encoded once, not once a step."""
 
     _encoded: OrderedDict[str, Condition] = field(init=False, repr=False, default_factory=OrderedDict)
     _original: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
@@ -125,12 +125,14 @@ class Diffusers:
         pipe = getattr(diffusers, pipeline).from_pretrained(
             self.model, revision=self.revision, dtype=getattr(torch, self.dtype)
         )
-        pipe.to(self.device)
         for part in pipe.components.values():
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False).eval()
         made: Family = family(pipe, **options, **fixed)
-        self._make_trainable(made.network)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # adapters start the same on every rank, and at every load
+            self._make_trainable(made.network)
+        pipe.to(self.device)
         return made
 
     def _make_trainable(self, network: Any) -> None:
@@ -174,19 +176,20 @@ class Diffusers:
         condition = {}
         for name in rows[0]:
             longest = max(row[name].shape[1] for row in rows)  # texts differ in length
-            condition[name] = torch.cat([_padded(row[name], longest) for row in rows])
+            condition[name] = torch.cat([_padded(row[name], longest) for row in rows]).to(self.device)
         return condition
 
     def _encode(self, request: EditRequest) -> Condition:
         source = np.ascontiguousarray(request.source)
         key = hashlib.sha256(repr((source.shape, request.instruction)).encode() + source.tobytes()).hexdigest()
         if key not in self._encoded:
-            size = torch.tensor([source.shape[:2]], device=self.device)
+            size = torch.tensor([source.shape[:2]])
             picture = PILImage.fromarray(source)
             height, width = self._working(size)
             if (height, width) != source.shape[:2]:
                 picture = PILImage.fromarray(resize(source, height, width))
-            self._encoded[key] = {"size": size, **self._family.encode(picture, request.instruction)}
+            found = {"size": size, **self._family.encode(picture, request.instruction)}
+            self._encoded[key] = {name: tensor.cpu() for name, tensor in found.items()}
         self._encoded.move_to_end(key)
         while len(self._encoded) > max(1, self.remembered):
             self._encoded.popitem(last=False)
@@ -247,7 +250,7 @@ class Diffusers:
         if self.lora:
             network.disable_adapters()
         for name, original in self._original.items():
-            network.get_parameter(name).data = original
+            network.get_parameter(name).data = original.to(self.device)
         try:
             yield
         finally:

@@ -409,6 +409,26 @@ def test_a_request_is_encoded_once(policy, monkeypatch):
     assert len(calls) == 5
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_trains_with_the_program(family, toy_pipeline, trained):
+    log = trained(
+        policy=f"diffusers:{toy_pipeline(family).folder},lora=2,dtype=float32",
+        sampler="ddim" if family == "pix2pix" else "flow_sde",
+        credit="dense" if family == "kontext" else "region",
+        kl_edit=0.01,
+        steps=2,
+        prompts=2,
+        samples=3,
+    )
+    steps = [line for line in log if "loss" in line]
+    assert len(steps) == 2
+    for line in steps:
+        assert line["edit/ratio"] == line["keep/ratio"] == 1
+        assert line["grad_norm"] > 0
+    assert steps[0]["edit/kl"] == 0
+    assert steps[1]["edit/kl"] > 0  # away from the adapters switched off
+
+
 # --------------------------------------------------------------------------------------------------------- names
 
 
@@ -423,6 +443,7 @@ def test_a_spec_makes_the_same_policy_again(family, toy_pipeline):
     x, level = noise(ours, condition), ours.levels(4, condition)[1:2]
     assert torch.equal(again.predict(x, level, condition), ours.predict(x, level, condition))
     assert list(again.trainable()) == list(ours.trainable())
+    assert all(map(torch.equal, again.trainable().values(), ours.trainable().values()))  # as on another rank
 
 
 def test_what_cannot_be_loaded_is_said(policy, tmp_path):

@@ -134,7 +134,7 @@ def qwen(plus):
         text_encoder=Qwen2_5_VLForConditionalGeneration(config),
         tokenizer=tokenizer,
         processor=Qwen2VLProcessor(
-            image_processor=Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=56 * 56),
+            image_processor=Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=28 * 28 * 400),
             tokenizer=tokenizer,
             video_processor=Qwen2VLVideoProcessor(),
         ),
