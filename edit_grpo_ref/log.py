@@ -157,9 +157,9 @@ class Log:
         if self.tracker is not None:
             self.tracker.write(step, {name: v for name, v in entry.items() if isinstance(v, int | float)})
         if "validation/edit" in entry:
-            self.say(f"step {step}: {_note(entry, ('validation/edit', 'validation/keep'))}")
+            self.say(f"step {step}: {_note(entry)}")
             return
-        note = _note(entry, NOTED)
+        note = _note(entry)
         assert self.progress is not None
         self.progress.update(self.task, completed=step, note=note)
         if not self.console.is_terminal and (step * 20 // self.steps > (step - 1) * 20 // self.steps):
@@ -179,20 +179,23 @@ class Log:
             write_whole(self.folder / "grids" / f"step-{step:06d}.png", [encode_png(draw_grid(rows))])
 
 
-NOTED = (
-    "reward/edit",
-    "reward/keep",
-    "advantage_std/edit",
-    "advantage_std/keep",
-    "clip_fraction",
-    "kl",
-    "zero_variance",
-)
-SHORT = {"advantage_std/edit": "σA", "advantage_std/keep": "/", "clip_fraction": "clip", "zero_variance": "zero var"}
+NOTED = {
+    "reward": "reward/{}",
+    "validation": "validation/{}",
+    "σA": "advantage_std/{}",
+    "clip": "{}/clip_fraction",
+    "KL": "{}/kl",
+    "zero variance": "zero_variance/{}",
+}
+"""What the terminal shows: a word, and the names in the log of its values for edit, keep, or all."""
 
 
-def _note(entry: Mapping[str, Any], names: Sequence[str]) -> str:
-    shown = [f"{SHORT.get(name, name)} {entry[name]:.3g}" for name in names if entry.get(name) is not None]
+def _note(entry: Mapping[str, Any]) -> str:
+    shown = []
+    for word, name in NOTED.items():
+        values = [entry.get(name.format(region)) for region in ("edit", "keep", "all")]
+        known = [f"{value:.3g}" for value in values if value is not None]
+        shown += [f"{word} {'/'.join(known)}"] if known else []
     if failed := sum(entry.get("failed", {}).values()):
         shown.append(f"failed {failed}")
     seconds = {name.partition("/")[2]: value for name, value in entry.items() if name.startswith("seconds/")}
@@ -217,7 +220,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 Row = tuple[str, Image, Mask, Image, Image]
 """Instruction, source, mask, edit before training, edit now."""
 TITLES = ("source", "mask", "before", "after", "difference")
-SIDE = 160
+SIDE = 128
 GAP = 4
 
 
@@ -239,7 +242,7 @@ def draw_grid(rows: Sequence[Row]) -> Image:
         blocks.append(np.asarray(picture))
     head = PILImage.new("RGB", (blocks[0].shape[1], 20), (255, 255, 255))
     for number, title in enumerate(TITLES):
-        text = f"{title} × 4" if title == "difference" else title
+        text = "difference x 4" if title == "difference" else title
         ImageDraw.Draw(head).text((GAP + number * (SIDE + GAP), 3), text, fill=(90, 90, 90), font=font)
     return np.concatenate([np.asarray(head), *blocks])
 

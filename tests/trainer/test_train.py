@@ -194,6 +194,22 @@ def test_noise_depends_on_scenario_sample_and_step_alone(told):
     assert not torch.equal(starts, drawn(None, update=1)[0])
 
 
+def test_steps_outside_the_window_are_eulers(told):
+    """From the last stochastic step on, nothing but the ODE: a keep reward must not measure the sampler."""
+    config = configure(Config, None, told(denoising_steps=6))
+    policy = load_policy(config.policy)
+    (batch,), _ = program.roll_out(
+        config, policy, program.sampling_of(config, policy, 0), Prompts(config.suite, 3, 0)(0), 0
+    )
+    assert [move.number for move in batch.moves] == [0, 1, 2]
+    x, levels = batch.moves[-1].after, policy.levels(6, batch.condition)
+    with torch.no_grad():
+        for number in range(3, 6):
+            velocity = policy.predict(x, levels[number].expand(len(x)), batch.condition)
+            x = x + (levels[number + 1] - levels[number]) * velocity
+    assert torch.allclose(x, batch.x0, atol=1e-6)
+
+
 def test_same_noise_and_local_exploration(told):
     """DanceGRPO's groups share their start; RC-GRPO's share all noise outside the mask."""
     policy = load_policy(f"{POLICY}:spread_out=0")
