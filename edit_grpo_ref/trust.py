@@ -63,8 +63,8 @@ def region_mean(values: Tensor, weights: Tensor | None, factors: Tensor | None =
     """
     if weights is None:
         return (values if factors is None else values * factors).flatten(1).mean(1)
-    total = weights.flatten(1).sum(1) * (values[0].numel() // weights[0].numel())
     scaled = values * (weights if factors is None else weights * factors)
+    total = weights.flatten(1).sum(1) * (scaled[0].numel() // weights[0].numel())
     return scaled.flatten(1).sum(1) / torch.where(total > 0, total, 1.0)
 
 

@@ -330,6 +330,19 @@ def test_a_map_of_one_advantage_is_that_advantage(trust, moved):
     assert (batch.gradient(scalar) - batch.gradient(spread)).abs().max() < 1e-15
 
 
+@pytest.mark.parametrize("trust", [PLAIN, Trust(), Trust("kl_mask")])
+@pytest.mark.parametrize("moved", [0, 0.02])
+def test_a_map_means_the_same_whether_or_not_it_and_the_weights_are_spread_over_channels(moved, trust):
+    batch = Batch(moved)
+    maps, mask = torch.randn(6, 1, 8, 8, dtype=torch.float64), square(batch)
+    values = []
+    for wide_map in (maps, maps.expand(-1, 4, -1, -1)):
+        for wide_mask in (mask, mask.expand(-1, 4, -1, -1)):
+            value, log = batch.loss({"keep": Region(wide_map, wide_mask)}, trust=trust)
+            values.append((value.item(), log["keep/blocked"].item(), batch.gradient(value).abs().sum().item()))
+    assert all(found == pytest.approx(values[0], rel=1e-9) for found in values)
+
+
 def test_a_map_gives_each_cell_its_own_gradient():
     batch = Batch(0)
     maps = torch.randn(6, 1, 8, 8, dtype=torch.float64)
