@@ -33,7 +33,7 @@ class Recipe:
     seed: int = 0
     scenes: int = 20_000
     """Scenes to learn from, one edit each."""
-    steps: int = 6500
+    steps: int = 4000
     batch: int = 32
     learning_rate: float = 1.5e-3
     warmup: int = 200
