@@ -302,7 +302,9 @@ def test_a_scenario_without_target_keeps_its_one_edit_reward(told):
     options["suite"] = f"{SUITE}:targets=false"
     config = configure(Config, None, options)
     without = advantages_with(config, 1)[0][0]["edit"]
+    (scalar, _, _, _) = advantages_with(replace(config, dense_edit=False), 1)[0]
     assert (without == without[:, :, :1, :1]).all()
+    assert torch.equal(without[:, :, 0, 0].sign(), scalar["edit"].sign()) and scalar["edit"].any()
     assert not (with_target == with_target[:, :, :1, :1]).all()
 
 
