@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["suite", "editor", "metric"]
+Kind = Literal["suite", "editor", "metric", "policy"]
+"""What a spec can name. Policies are the trainer's, and so is the table of their names."""
 
 
 class Entry(NamedTuple):

@@ -40,7 +40,7 @@ _paths: dict[str, str] = {}
 
 def names(kind: Kind) -> dict[str, str]:
     """Return every known name of a kind with one line about it; plug-ins are named, not imported."""
-    found = {name: entry.about for name, entry in BUILT_IN[kind].items()}
+    found = {name: entry.about for name, entry in BUILT_IN.get(kind, {}).items()}
     for point in _entry_points(kind):
         origin = f"plug-in {point.dist.name} {point.dist.version}" if point.dist else "plug-in"
         found.setdefault(point.name, origin)
@@ -53,7 +53,7 @@ def lookup(kind: Kind, name: str) -> Any:
     Raises:
         SpecError: if nothing has that name, or importing it fails; the message has the reason.
     """
-    if name in BUILT_IN[kind]:
+    if name in BUILT_IN.get(kind, {}):
         module, _, attribute = BUILT_IN[kind][name].path.partition(":")
         thing = getattr(importlib.import_module(module), attribute)
     else:
@@ -260,10 +260,13 @@ def spec_of(component: Any) -> str:
     if isinstance(given, str):
         return given
     named = _objects.get(id(component))
-    if named is not None:
-        return named[1]
+    return written_spec(component) if named is None else named[1]
+
+
+def written_spec(component: Any, name: str | None = None) -> str:
+    """Return a spec made of a component's name (by default the one it was looked up by) and its fields."""
     cls = type(component)
-    name = _names.get(cls)
+    name = name or _names.get(cls)
     if name is None:
         name = python_name(cls)
         for entries in BUILT_IN.values():

@@ -1,0 +1,200 @@
+"""The command line `edit-grpo-ref`: parses and calls, decides nothing. torch is imported by the verb that needs it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from edit_grpo_ref.config import Config, NftConfig, Settings
+from edit_grpo_ref.options import PANELS, configure, described
+from editbench import __version__
+from editbench.specs import printable
+from editbench.types import EditbenchError
+
+app = typer.Typer(
+    name="edit-grpo-ref",
+    help="Train an image editor with locality rewards: what happens inside the mask and outside it teaches separately.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+_debug = False
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edit-grpo-ref {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+def reported(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn errors into one line and an exit code: 2 for what the user can mend, 4 for storage, 1 for our own bugs."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            from editbench.store import StorageError
+
+            if _debug:
+                traceback.print_exc()
+            if isinstance(error, EditbenchError):
+                print(f"edit-grpo-ref: {printable(str(error))}", file=sys.stderr)
+                raise typer.Exit(4 if isinstance(error, StorageError) else 2) from None
+            print(f"edit-grpo-ref: internal error: {type(error).__name__}: {printable(str(error))}", file=sys.stderr)
+            print("Run `edit-grpo-ref --debug …` to see where, and please report it.", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+    return wrapper
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Preset = Annotated[str | None, typer.Option(help="tiny-cpu or kontext-1gpu; flags win.")]
+
+
+def with_options(command: Callable[..., Any], kind: type[Settings] = Config) -> Callable[..., Any]:
+    """Give a command one flag for every option of a trainer; those that are given arrive as its `given`."""
+    types, texts = get_type_hints(kind), described(kind)
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
+    added = []
+    panel = ""
+    for name, hint in types.items():
+        default = getattr(kind, name)
+        flag = f"--{name.replace('_', '-')}"
+        declared = f"{flag}/--no-{flag[2:]}" if hint is bool else flag
+        shown = "none" if default is None else str(default).lower() if hint is bool else str(default)
+        panel = PANELS.get(name, panel)
+        option = typer.Option(declared, help=texts[name], show_default=shown, rich_help_panel=panel)
+        optional = hint | None
+        parameter = inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[optional, option]
+        )
+        added.append(parameter)
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> Any:
+        given = {name: values.pop(name) for name in types}
+        return command(**values, given={name: value for name, value in given.items() if value is not None})
+
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    wrapper.__signature__ = inspect.Signature([*keywords, *added])  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in (*keywords, *added)}
+    return wrapper
+
+
+@app.command()
+@reported
+@with_options
+def train(given: dict[str, Any], preset: Preset = None) -> None:
+    """Train a policy. Issue the same command again to resume; Ctrl-C and SIGTERM save first."""
+    config = configure(Config, preset, given)
+    from edit_grpo_ref.train import train as run
+
+    _tell_end(config.output_dir, run(config))
+
+
+@app.command("train-nft")
+@reported
+@partial(with_options, kind=NftConfig)
+def train_nft(given: dict[str, Any], preset: Preset = None) -> None:
+    """Train a policy as DiffusionNFT does, with credit by region or CoCoEdit's hinges, to compare with."""
+    config = configure(NftConfig, preset, given)
+    from edit_grpo_ref.train_nft import train as run
+
+    _tell_end(config.output_dir, run(config))
+
+
+def _tell_end(folder: str, finished: bool) -> None:
+    if not finished:
+        print("stopped: everything finished is saved; issue the same command again to go on")
+        raise typer.Exit(130)
+    print(f"run:     {folder}")
+    print(f"next:    edit-grpo-ref eval {folder} --suite shapes@1:size=64")
+
+
+@app.command("eval")
+@reported
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="An output directory of train, a checkpoint, or base.")],
+    suite: Annotated[str, typer.Option(help="Suite spec.")] = "shapes@1:size=64",
+    label: Annotated[str | None, typer.Option(help="Name on the board.", show_default="the directory's name")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Metric specs, comma-separated.", show_default="the standard set")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N scenarios.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the ODE.", show_default="as trained")] = None,
+    best_of: Annotated[int, typer.Option(help="Choose among N edits by --reward, which sees mask and target.")] = 1,
+    reward: Annotated[str | None, typer.Option(help="Reward expression of --best-of.")] = None,
+    paste: Annotated[bool, typer.Option("--paste", help="Keep the source outside the mask.")] = False,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Only scenarios that --split left out.")] = False,
+    allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Evaluate on what it was trained on.")] = False,
+    output_dir: Annotated[str | None, typer.Option(help="Run directory.", show_default="runs/<suite>/<label>")] = None,
+    json: Json = False,
+) -> None:
+    """Score a checkpoint with the harness."""
+    from edit_grpo_ref.evaluate import evaluate as run
+
+    interrupted = run(
+        checkpoint,
+        suite,
+        label=label,
+        metrics=metrics,
+        limit=limit,
+        steps=steps,
+        best_of=best_of,
+        reward=reward,
+        paste=paste,
+        held_out=held_out,
+        allow_overlap=allow_overlap,
+        output_dir=output_dir,
+        json=json,
+    )
+    if interrupted:
+        raise typer.Exit(130)
+
+
+@app.command()
+@reported
+@with_options
+def calibrate(
+    given: dict[str, Any],
+    preset: Preset = None,
+    scenarios: Annotated[int, typer.Option(help="How many to roll out.")] = 8,
+    json: Json = False,
+) -> None:
+    """Measure what samplers leave of a policy: residual noise, spread within groups, ceiling of preservation."""
+    config = configure(Config, preset, given)
+    from edit_grpo_ref.calibrate import as_json, table
+    from edit_grpo_ref.calibrate import calibrate as measure
+    from editbench.records import dumps
+
+    rows = measure(config, scenarios)
+    print(dumps(as_json(rows)) if json else table(rows))
+
+
+def main() -> None:
+    """Entry point of the `edit-grpo-ref` program."""
+    app()
