@@ -35,9 +35,7 @@ _WRITTEN = ("passes", "seed", "temperature", "max_tokens", "date")
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One question of one pass, and the name of its answer."""
-
+class _Asked:  # one question of one pass, and the name of its answer
     question: Question
     identity: Mapping[str, Any]
     key: str
