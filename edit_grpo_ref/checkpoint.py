@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -232,6 +233,7 @@ class Stop:
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
+        sys.stderr.write("stopping after this step; once more stops at once, without saving\n")
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

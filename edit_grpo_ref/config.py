@@ -55,7 +55,7 @@ class Settings:
     credit: Literal["global_sum", "advantage_sum", "region", "dense"] = "region"
     """global_sum: one advantage from the sum of rewards; advantage_sum: from the sum of both advantages; region: each
     advantage on its own region; dense: one advantage a latent cell."""
-    weight: str = "0.3"
+    weight: str = "0.2"
     """Weight of the edit term, from 0 (keep only) to 1 (edit only); or area, equal (region and dense credit)."""
     dense_edit: bool = False
     """Dense credit for the edit region too, from |output − target| in place of its reward, where there is a target."""
@@ -83,7 +83,7 @@ class Settings:
     # ---------------------------------------------------------------------------------------------- update
     updates: int = 1
     """Passes over the samples of a step; the first is on-policy."""
-    learning_rate: float = 4e-5
+    learning_rate: float = 1e-4
     """Learning rate of AdamW."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate falls over `steps`."""

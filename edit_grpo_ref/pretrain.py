@@ -22,6 +22,7 @@ from edit_grpo_ref.examples import Examples, draw_examples, spoil
 from edit_grpo_ref.policies.packing import pack
 from edit_grpo_ref.policies.tiny import number_words, save_network, vocabulary_of, words_of
 from edit_grpo_ref.policies.tiny_network import PATCH, SIDE, Architecture, Network
+from edit_grpo_ref.scenes import CATEGORIES
 from editbench.store import write_whole
 from editbench.types import EditbenchError
 
@@ -46,8 +47,11 @@ class Recipe:
     """What the pixels of the mask count in the loss, all together: a small object as much as a whole backdrop."""
     shift: float = 3.0
     """How far noise levels lie towards 1, where only the instruction says what is to change (SD3's shift)."""
-    strength: tuple[float, float] = (0.5, 0.9)
-    """How much of the edit the network is shown: 1 is all of it."""
+    strength: tuple[tuple[float, float], ...] = ((0.5, 0.9), (0.6, 1.0), (0.4, 0.8))
+    """How much of an edit the network is shown, from and to, for each of `CATEGORIES`; 1 is all of it.
+
+    The checks of some kinds are stricter than those of others: at these shares, each passes now and then.
+    """
     tint: float = 0.3
     """How far the surroundings move towards the edit's mean colour, at most."""
     smear: float = 0.3
@@ -98,7 +102,7 @@ class Batches:
             for pictures in (self.examples.source, self.examples.target)
         )
         mask = torch.from_numpy(self.examples.mask[chosen.numpy()])[:, None].float()
-        low, high = recipe.strength
+        low, high = torch.tensor(recipe.strength)[chosen % len(CATEGORIES)].T[..., None, None, None]
         strength, smear = torch.rand(2, size, 1, 1, 1, generator=chance)
         tint = recipe.tint * torch.rand(size, 1, _TINT_CELLS, _TINT_CELLS, generator=chance)
         taught = spoil(source, target, mask, low + (high - low) * strength, tint, recipe.smear * smear)

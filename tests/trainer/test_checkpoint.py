@@ -109,6 +109,7 @@ def test_a_process_that_is_killed_is_resumed_by_the_same_command(told, tmp_path,
         assert process.returncode == -signal.SIGKILL and done % 3 == 0
     else:
         assert process.returncode == 130, error
+        assert "stopping after this step" in error
         assert "issue the same command again" in out and done == len(numbers(options["output_dir"]))
     assert train(configure(Config, None, options)) is True
     train(configure(Config, None, {**options, "output_dir": str(tmp_path / "whole")}))

@@ -21,6 +21,7 @@ from edit_grpo_ref.data import in_split
 from edit_grpo_ref.editor import GrpoEditor
 from edit_grpo_ref.log import Log, draw_grid
 from edit_grpo_ref.options import configure
+from edit_grpo_ref.policies import load_policy
 from edit_grpo_ref.rollout import Sampling
 from edit_grpo_ref.train import train
 from editbench.registry import create, spec_of
@@ -253,6 +254,20 @@ def test_residual_noise_has_the_known_values(kind, scale, stochastic, expected):
     policy = types.SimpleNamespace(prediction="velocity", levels=lambda steps, condition: levels)
     sampling = Sampling(kind, 6, scale, tuple(range(stochastic)))
     assert residual_noise(policy, sampling, {}) == pytest.approx(expected, abs=1e-3)
+
+
+def test_spread_is_that_of_the_keep_region(told, monkeypatch):
+    """Noise inside the mask, which here is what is darker than the ground, does not count."""
+
+    def noisy_inside(self, x0, condition):
+        pictures = condition["picture"].numpy().copy()
+        dark = pictures[..., 0] < 90
+        pictures[dark] += np.random.default_rng(0).integers(0, 99, (dark.sum(), 3), dtype=np.uint8)
+        return list(pictures)
+
+    monkeypatch.setattr(type(load_policy(POLICY)), "decode", noisy_inside)
+    row = calibrate(configure(Config, None, told()), scenarios=2)[0]
+    assert row.keep_spread == 0 and row.reward_std_keep == 0 and row.psnr_keep == 100 and row.reward_std_edit > 0
 
 
 def test_calibrate_measures_the_sampler(told):
