@@ -7,7 +7,9 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -15,7 +17,7 @@ import typer
 from edit_grpo_ref.config import Config, NftConfig, Settings
 from edit_grpo_ref.options import PANELS, configure, described
 from editbench import __version__
-from editbench.specs import printable
+from editbench.specs import did_you_mean, printable
 from editbench.types import EditbenchError
 
 app = typer.Typer(
@@ -103,6 +105,42 @@ def with_options(command: Callable[..., Any], kind: type[Settings] = Config) -> 
     wrapper.__signature__ = inspect.Signature([*keywords, *added])  # type: ignore[attr-defined]
     wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in (*keywords, *added)}
     return wrapper
+
+
+@app.command()
+@reported
+def pretrain(
+    output: Annotated[Path, typer.Option(help="File of the weights; a checkpoint stands beside it until then.")],
+    recipe: Annotated[str, typer.Option(help="tiny, which made the weights in the package, or small.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the recipe's")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Scenes to learn from.", show_default="the recipe's")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    mask: Annotated[bool, typer.Option("--mask", help="Show the network the mask: an ablation.")] = False,
+    threads: Annotated[int, typer.Option(help="Cores; another number changes the last bits.")] = 1,
+) -> None:
+    """Make the embedded policy from nothing. Issue the same command again to go on after an interruption."""
+    from edit_grpo_ref.pretrain import RECIPES, Progress
+    from edit_grpo_ref.pretrain import pretrain as run
+
+    if recipe not in RECIPES:
+        raise EditbenchError(f"recipe {recipe!r}, expected {' or '.join(RECIPES)}{did_you_mean(recipe, RECIPES)}")
+    for name, value in (("steps", steps), ("scenes", scenes), ("threads", threads)):
+        if value is not None and value < 1:
+            raise EditbenchError(f"{name}: {value}, expected at least 1")
+    given = {"steps": steps, "scenes": scenes, "seed": seed, "mask": mask}
+    changed = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
+
+    def tell(so_far: Progress) -> None:
+        print(f"{so_far.step}/{so_far.steps}: loss {so_far.loss:.5f}, {so_far.seconds:.0f} s", flush=True)
+
+    print(f"drawing {changed.scenes} scenes", flush=True)
+    try:
+        run(output, changed, threads=threads, tell=tell)
+    except KeyboardInterrupt:
+        print("stopped: issue the same command again to go on from the last 500 steps")
+        raise typer.Exit(130) from None
+    print(f"weights: {output}")
+    print(f"next:    edit-grpo-ref train --policy tiny:weights={output}")
 
 
 @app.command()

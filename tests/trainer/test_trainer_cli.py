@@ -39,6 +39,22 @@ def program(*arguments, cwd=None):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 
+def test_pretraining_makes_weights_that_a_policy_reads(tmp_path):
+    done = program("pretrain", "--output", tmp_path / "w.safetensors", "--steps", 2, "--scenes", 24)
+    assert done.returncode == 0, done.stderr
+    assert "2/2: loss 0." in done.stdout and f"tiny:weights={tmp_path}" in done.stdout
+    assert len(load_policy(f"tiny:weights={tmp_path / 'w.safetensors'}").trainable()) > 10
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--recipe", "tiy"], "did you mean 'tiny'?"), (["--steps", 0], "steps: 0, expected at")]
+)
+def test_pretraining_says_what_is_wrong_with_its_options(arguments, words, tmp_path):
+    done = program("pretrain", "--output", tmp_path / "w.safetensors", *arguments)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
 LOADED = """
 import sys
 from edit_grpo_ref.cli import app
@@ -51,7 +67,9 @@ print(' '.join(sys.modules))
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["eval", "--help"], ["--version"]], ids=" ".join
+    "arguments",
+    [["--help"], ["pretrain", "--help"], ["train", "--help"], ["eval", "--help"], ["--version"]],
+    ids=" ".join,
 )
 def test_help_does_not_wait_for_torch(arguments):
     done = subprocess.run([sys.executable, "-c", LOADED.format(arguments=arguments)], capture_output=True, text=True)
