@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -173,6 +174,37 @@ def _tell_end(folder: str, finished: bool) -> None:
     print(f"next:    edit-grpo-ref eval {folder} --suite shapes@1:size=64")
 
 
+WEIGHTS = Path("tiny.safetensors")
+
+
+@app.command()
+@reported
+def pretrain(
+    output: Annotated[Path, typer.Option(help="File of the weights to make.")] = WEIGHTS,
+    threads: Annotated[int, typer.Option(min=1, help="Cores to use; the last bits of the weights depend on it.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, scenes' order and noise.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps.", show_default="as the package's weights")] = None,
+    scenes: Annotated[int | None, typer.Option(min=1, help="Scenes.", show_default="as the package's weights")] = None,
+    mask: Annotated[bool, typer.Option("--mask", help="Show the network the mask: an ablation.")] = False,
+) -> None:
+    """Make the embedded policy's weights from nothing; issue the same command again to go on after an interruption."""
+    from edit_grpo_ref.pretrain import Progress, Recipe
+    from edit_grpo_ref.pretrain import pretrain as run
+
+    def tell(done: Progress) -> None:
+        if done.step % max(50, done.steps // 20 // 50 * 50) == 0 or done.step == done.steps:
+            print(f"step {done.step}/{done.steps}: loss {done.loss:.4f}, {done.seconds:.0f} s", file=sys.stderr)
+
+    recipe = Recipe(seed=seed, mask=mask, steps=steps or Recipe.steps, scenes=scenes or Recipe.scenes)
+    try:
+        run(output, recipe, threads=threads, tell=tell)
+    except KeyboardInterrupt:
+        print(f"stopped: {output}.checkpoint has the last whole 500 steps; issue the same command again to go on")
+        raise typer.Exit(130) from None
+    print(f"weights: {output}")
+    print(f"next:    edit-grpo-ref train --policy tiny:weights={output}")
+
+
 @app.command("eval")
 @reported
 def evaluate(
@@ -233,6 +265,11 @@ def calibrate(
     print(dumps(as_json(rows)) if json else table(rows))
 
 
+def _stop(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point of the `edit-grpo-ref` program."""
+    signal.signal(signal.SIGTERM, _stop)  # schedulers end a job with it: as Ctrl-C
     app()

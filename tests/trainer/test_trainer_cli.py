@@ -140,6 +140,15 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
+def test_pretraining_makes_weights_that_train(tmp_path):
+    weights = tmp_path / "own.safetensors"
+    done = program("pretrain", "--output", weights, "--steps", 2, "--scenes", 4)
+    assert done.returncode == 0, done.stderr
+    assert "step 2/2: loss" in done.stderr and f"--policy tiny:weights={weights}" in done.stdout
+    load_policy(f"tiny:weights={weights}")
+    assert not list(tmp_path.glob("*.checkpoint"))
+
+
 # ----------------------------------------------------------------------------------------------------- editor
 
 
