@@ -113,11 +113,13 @@ def with_options(command: Callable[..., Any], kind: type[Settings] = Config) -> 
 def pretrain(
     output: Annotated[Path, typer.Option(help="File of the weights; a checkpoint stands beside it until then.")],
     recipe: Annotated[str, typer.Option(help="tiny, which made the weights in the package, or small.")] = "tiny",
-    steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the recipe's")] = None,
-    scenes: Annotated[int | None, typer.Option(help="Scenes to learn from.", show_default="the recipe's")] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps.", show_default="the recipe's")] = None,
+    scenes: Annotated[
+        int | None, typer.Option(min=1, help="Scenes to learn from.", show_default="the recipe's")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     mask: Annotated[bool, typer.Option("--mask", help="Show the network the mask: an ablation.")] = False,
-    threads: Annotated[int, typer.Option(help="Cores; another number changes the last bits.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Cores; another number changes the last bits.")] = 1,
 ) -> None:
     """Make the embedded policy from nothing. Issue the same command again to go on after an interruption."""
     from edit_grpo_ref.pretrain import RECIPES, Progress
@@ -125,9 +127,6 @@ def pretrain(
 
     if recipe not in RECIPES:
         raise EditbenchError(f"recipe {recipe!r}, expected {' or '.join(RECIPES)}{did_you_mean(recipe, RECIPES)}")
-    for name, value in (("steps", steps), ("scenes", scenes), ("threads", threads)):
-        if value is not None and value < 1:
-            raise EditbenchError(f"{name}: {value}, expected at least 1")
     given = {"steps": steps, "scenes": scenes, "seed": seed, "mask": mask}
     changed = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
 
@@ -172,37 +171,6 @@ def _tell_end(folder: str, finished: bool) -> None:
         raise typer.Exit(130)
     print(f"run:     {folder}")
     print(f"next:    edit-grpo-ref eval {folder} --suite shapes@1:size=64")
-
-
-WEIGHTS = Path("tiny.safetensors")
-
-
-@app.command()
-@reported
-def pretrain(
-    output: Annotated[Path, typer.Option(help="File of the weights to make.")] = WEIGHTS,
-    threads: Annotated[int, typer.Option(min=1, help="Cores to use; the last bits of the weights depend on it.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, scenes' order and noise.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps.", show_default="as the package's weights")] = None,
-    scenes: Annotated[int | None, typer.Option(min=1, help="Scenes.", show_default="as the package's weights")] = None,
-    mask: Annotated[bool, typer.Option("--mask", help="Show the network the mask: an ablation.")] = False,
-) -> None:
-    """Make the embedded policy's weights from nothing; issue the same command again to go on after an interruption."""
-    from edit_grpo_ref.pretrain import Progress, Recipe
-    from edit_grpo_ref.pretrain import pretrain as run
-
-    def tell(done: Progress) -> None:
-        if done.step % max(50, done.steps // 20 // 50 * 50) == 0 or done.step == done.steps:
-            print(f"step {done.step}/{done.steps}: loss {done.loss:.4f}, {done.seconds:.0f} s", file=sys.stderr)
-
-    recipe = Recipe(seed=seed, mask=mask, steps=steps or Recipe.steps, scenes=scenes or Recipe.scenes)
-    try:
-        run(output, recipe, threads=threads, tell=tell)
-    except KeyboardInterrupt:
-        print(f"stopped: {output}.checkpoint has the last whole 500 steps; issue the same command again to go on")
-        raise typer.Exit(130) from None
-    print(f"weights: {output}")
-    print(f"next:    edit-grpo-ref train --policy tiny:weights={output}")
 
 
 @app.command("eval")

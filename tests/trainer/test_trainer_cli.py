@@ -48,7 +48,7 @@ def test_pretraining_makes_weights_that_a_policy_reads(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"), [(["--recipe", "tiy"], "did you mean 'tiny'?"), (["--steps", 0], "steps: 0, expected at")]
+    ("arguments", "words"), [(["--recipe", "tiy"], "did you mean 'tiny'?"), (["--steps", 0], "--steps")]
 )
 def test_pretraining_says_what_is_wrong_with_its_options(arguments, words, tmp_path):
     done = program("pretrain", "--output", tmp_path / "w.safetensors", *arguments)
@@ -138,15 +138,6 @@ def checkpoint(tmp_path_factory):
         r"step 4/4: reward -[.\d]+/-[.\d]+, σA [.\d]+/[.\d]+, clip 0/0, KL 0/0, zero variance 0/0", done.stderr
     )
     return folder
-
-
-def test_pretraining_makes_weights_that_train(tmp_path):
-    weights = tmp_path / "own.safetensors"
-    done = program("pretrain", "--output", weights, "--steps", 2, "--scenes", 4)
-    assert done.returncode == 0, done.stderr
-    assert "step 2/2: loss" in done.stderr and f"--policy tiny:weights={weights}" in done.stdout
-    load_policy(f"tiny:weights={weights}")
-    assert not list(tmp_path.glob("*.checkpoint"))
 
 
 # ----------------------------------------------------------------------------------------------------- editor
