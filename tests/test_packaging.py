@@ -67,5 +67,6 @@ def test_the_sdist_builds_the_same_package(distributions, tmp_path):
 
 def test_the_wheel_has_everything_that_is_not_python(distributions):
     names = set(zipfile.ZipFile(distributions[0]).namelist())
-    data = {str(path.relative_to(ROOT)) for path in (ROOT / "editbench").rglob("*") if path.is_file()}
+    files = [path for package in ("editbench", "edit_grpo_ref") for path in (ROOT / package).rglob("*")]
+    data = {str(path.relative_to(ROOT)) for path in files if path.is_file()}
     assert {name for name in data if "__pycache__" not in name} <= names
