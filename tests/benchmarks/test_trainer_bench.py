@@ -82,7 +82,8 @@ def seconds(work, rounds):
 def test_a_step_costs_little_more_than_its_passes_and_credit_next_to_nothing(run, monkeypatch):
     """Region and dense credit add 1 to 3 % to a step of global_sum, which is 1.1 times its passes.
 
-    The bounds are twice that, so that a busy machine passes. What credit adds is measured with a network that costs nothing, where it cannot hide, and set against a real step.
+    The bounds are twice that, so that a busy machine passes. What credit adds is measured with a network that costs
+    nothing, where it cannot hide, and set against a real step.
     """
     numbers = iter(range(10**9))
     configs = {mode: replace(run.config, credit=mode) for mode in MODES}
