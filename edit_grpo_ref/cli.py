@@ -127,8 +127,8 @@ def pretrain(
 
     if recipe not in RECIPES:
         raise EditbenchError(f"recipe {recipe!r}, expected {' or '.join(RECIPES)}{did_you_mean(recipe, RECIPES)}")
-    given = {"steps": steps, "scenes": scenes, "seed": seed, "mask": mask}
-    changed = replace(RECIPES[recipe], **{name: value for name, value in given.items() if value is not None})
+    chosen = RECIPES[recipe]
+    changed = replace(chosen, steps=steps or chosen.steps, scenes=scenes or chosen.scenes, seed=seed, mask=mask)
 
     def tell(so_far: Progress) -> None:
         print(f"{so_far.step}/{so_far.steps}: loss {so_far.loss:.5f}, {so_far.seconds:.0f} s", flush=True)
