@@ -84,7 +84,8 @@ def roll_out(
         inside = None
         if config.explore == "edit":
             shares = cell_weights(scenarios, policy.grid(condition), erode=0, band=1.0)["edit"]
-            inside = policy.spread(shares[[prompt for prompt, _ in pairs]])
+            device = next(iter(condition.values())).device
+            inside = policy.spread(shares[[prompt for prompt, _ in pairs]].to(device))
         candidates = [Candidate(scenarios[prompt].id, sample) for prompt, sample in pairs]
         exploration = Exploration(config.same_noise, inside)
         x0, moves = rollout(policy, sampling, condition, candidates, flow.derived(config.seed, update), exploration)
