@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,64 +15,16 @@ import typer
 
 from edit_grpo_ref.config import Config, NftConfig, Settings
 from edit_grpo_ref.options import PANELS, configure, described
-from editbench import __version__
-from editbench.specs import did_you_mean, printable
+from editbench.cli.app import Json, program, reporter
+from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
-app = typer.Typer(
-    name="edit-grpo-ref",
-    help="Train an image editor with locality rewards: what happens inside the mask and outside it teaches separately.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+app = program(
+    "edit-grpo-ref",
+    "Train an image editor with locality rewards: what happens inside the mask and outside it teaches separately.",
 )
+reported = reporter("edit-grpo-ref")
 
-_debug = False
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"edit-grpo-ref {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with every error.")] = False,
-) -> None:
-    global _debug
-    _debug = debug
-
-
-def reported(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors into one line and an exit code: 2 for what the user can mend, 4 for storage, 1 for our own bugs."""
-
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            from editbench.store import StorageError
-
-            if _debug:
-                traceback.print_exc()
-            if isinstance(error, EditbenchError):
-                print(f"edit-grpo-ref: {printable(str(error))}", file=sys.stderr)
-                raise typer.Exit(4 if isinstance(error, StorageError) else 2) from None
-            print(f"edit-grpo-ref: internal error: {type(error).__name__}: {printable(str(error))}", file=sys.stderr)
-            print("Run `edit-grpo-ref --debug …` to see where, and please report it.", file=sys.stderr)
-            raise typer.Exit(1) from None
-
-    return wrapper
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Preset = Annotated[str | None, typer.Option(help="tiny-cpu or kontext-1gpu; flags win.")]
 
 

@@ -1,4 +1,4 @@
-"""The program itself, and how its errors are told."""
+"""The programs themselves, `editbench` and the trainer's, and how their errors are told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -14,26 +14,17 @@ from editbench import __version__
 from editbench.specs import printable
 from editbench.types import EditbenchError
 
-app = typer.Typer(
-    name="editbench",
-    help="Benchmark image editors on masked scenarios: did the edit happen where it was asked for, and did everything "
-    "else stay as it was?",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+Command: TypeAlias = Callable[..., Any]
 
 _debug = False
 
 
-def _version(wanted: bool) -> None:
+def _version(context: typer.Context, wanted: bool) -> None:
     if wanted:
-        print(f"editbench {__version__}")
+        print(f"{context.command.name} {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
@@ -44,28 +35,55 @@ def _root(
     _debug = debug
 
 
-def reported(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors into one line and an exit code: 2 for what the user can mend, 4 for storage, 1 for our own bugs."""
+def program(name: str, about: str) -> typer.Typer:
+    """Return a program without verbs, that knows `--version` and `--debug`."""
+    made = typer.Typer(
+        name=name,
+        help=about,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    made.callback()(_root)
+    return made
 
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            from editbench.store import StorageError
 
-            if _debug:
-                traceback.print_exc()
-            if isinstance(error, EditbenchError):
-                print(f"editbench: {printable(str(error))}", file=sys.stderr)
-                raise typer.Exit(4 if isinstance(error, StorageError) else 2) from None
-            print(f"editbench: internal error: {type(error).__name__}: {printable(str(error))}", file=sys.stderr)
-            print("Run `editbench --debug …` to see where, and please report it.", file=sys.stderr)
-            raise typer.Exit(1) from None
+def reporter(name: str) -> Callable[[Command], Command]:
+    """Return what makes a verb of a program tell its errors.
 
-    return wrapper
+    They become one line and an exit code: 2 for what the user can mend, 4 for storage, 1 for our own bugs.
+    """
 
+    def reported(command: Command) -> Command:
+        @functools.wraps(command)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return command(*args, **kwargs)
+            except (typer.Exit, typer.Abort):
+                raise
+            except Exception as error:
+                from editbench.store import StorageError
+
+                if _debug:
+                    traceback.print_exc()
+                if isinstance(error, EditbenchError):
+                    print(f"{name}: {printable(str(error))}", file=sys.stderr)
+                    raise typer.Exit(4 if isinstance(error, StorageError) else 2) from None
+                print(f"{name}: internal error: {type(error).__name__}: {printable(str(error))}", file=sys.stderr)
+                print(f"Run `{name} --debug …` to see where, and please report it.", file=sys.stderr)
+                raise typer.Exit(1) from None
+
+        return wrapper
+
+    return reported
+
+
+app = program(
+    "editbench",
+    "Benchmark image editors on masked scenarios: did the edit happen where it was asked for, and did everything else "
+    "stay as it was?",
+)
+reported = reporter("editbench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
