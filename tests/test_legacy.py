@@ -178,6 +178,14 @@ def test_brushnet_masks_lpips_without_a_frame(tiny_trunk, torchmetrics_lpips):
     assert measure(spec, source, output, mask) == pytest.approx(expected, rel=1e-5)
 
 
+def test_lpips_of_what_was_left_alone_is_zero(tiny_trunk):
+    source, mask = photograph(), centred(140, 160, 0.3)
+    for spec in (f"legacy_pie:lpips,trunk={tiny_trunk.path}", f"legacy_brushnet:lpips,trunk={tiny_trunk.path}"):
+        assert measure(spec, source, source.copy(), mask) == 0.0
+    edited = np.where(mask[..., None], noisy(source, 0.1), source)
+    assert measure(f"legacy_brushnet:lpips,trunk={tiny_trunk.path}", source, edited, mask) == 0.0
+
+
 # -------------------------------------------------------------------------------------------------- exact identities
 
 

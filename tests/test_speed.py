@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 
 import editbench as eb
 from editbench.metrics import DEFAULT_METRICS, features, load_metrics, lpips_network, lpips_weights, score
-from editbench.metrics.perceptual import _farther_than
+from editbench.metrics.perceptual_averages import _farther_than
 from editbench.types import Content, Sample, Scenario
 
 
@@ -110,10 +110,19 @@ def test_a_box_has_the_distances_that_the_whole_image_has(net, rounds, trunks, m
         found = {}
         for largest in (0, 2):
             monkeypatch.setattr(lpips_network, "_LARGEST_BOX", largest)
-            (found[largest],) = network.distances([(source, output)])
+            ((found[largest],),) = network.distances([(source, output)])
         for whole, part in zip(found[0], found[2], strict=True):
             np.testing.assert_allclose(part, whole, atol=1e-6)
             assert whole[part == 0].max(initial=0) < 1e-10
+        noise = random.integers(-9, 10, source.shape)
+        first, second = (np.clip(image + noise, 0, 255).astype(np.uint8) for image in (source, output))
+        monkeypatch.setattr(lpips_network, "_LARGEST_BOX", -1)
+        ((first_whole, second_whole),) = network.distances([(source, first, second)])
+        monkeypatch.setattr(lpips_network, "_LARGEST_BOX", 0.9)  # the noise is everywhere, the box is not
+        ((first_too, second_too),) = network.distances([(source, first, second)])
+        for index, stage in enumerate(second_whole):
+            assert np.array_equal(first_too[index], first_whole[index])
+            np.testing.assert_allclose(second_too[index], stage, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------------ times

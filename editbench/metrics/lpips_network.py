@@ -1,39 +1,28 @@
-"""The networks behind the perceptual metrics: trunks, heads, and the distance of two images cell by cell.
-
-A distance is that of Zhang et al. 2018 (arXiv 1801.03924, equation 1): in each of a trunk's stages, activations are
-brought to unit length across channels, subtracted, squared, weighted by the head and added up over channels.
-"""
+"""The networks behind the perceptual metrics: trunks, heads, and the distance of two images cell by cell."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from editbench.metrics import features, neural
 from editbench.metrics.lpips_boxes import Box, changed, share, window
+from editbench.metrics.lpips_cells import Maps, squared_distances, to_unit_length
 from editbench.metrics.lpips_trunks import LAYOUTS, BlurredConvolution, State, apply, parameters, weight_and_blur
 from editbench.types import EditbenchError, Image
 
 if TYPE_CHECKING:
     import torch
 
-Maps: TypeAlias = tuple[npt.NDArray[np.float32], ...]
-"""The squared distance in every cell of every stage's grid: one `float32 (h, w)` a stage, at least 0."""
-
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """ImageNet's channel means and deviations (.485 .456 .406 and .229 .224 .225) for pixels in [-1, 1]."""
-_EPSILON = 1e-10
-"""Added to a length before it divides: where nothing is active, nothing differs."""
 _LARGEST_BOX = 0.4
 """Share of an image up to which a processor follows what differs through the trunk, instead of starting anew."""
-_CHUNK = 1 << 19
-"""Bytes of activations that a processor takes through all of a stage's arithmetic at once: they stay in its cache."""
 
 
 @lru_cache(maxsize=4)
@@ -85,154 +74,170 @@ class Network:
         self._heads = [_ready(state[f"lin{index}.model.1.weight"]).reshape(-1) for index in range(len(self._stages))]
         self.recipe = f"perceptual features 3 {trunk} {sha256} {neural.environment()}"
 
-    def distances(self, pairs: Sequence[tuple[Image, Image]]) -> list[Maps]:
+    def distances(self, series: Sequence[Sequence[Image]]) -> list[list[Maps]]:
         """Compare images cell by cell.
 
         Args:
-            pairs: two images `uint8 (H, W, 3)` of one size each. The features of the first are kept for next time.
+            series: of `uint8 (H, W, 3)` of one size each: an image whose features are kept for next time, and one or
+                two others that it is compared with. Where those differ from each other in a small box only, a processor
+                looks at no more of the second.
+
+        Returns:
+            For each series, the maps of every image but the first.
         """
-        found: list[Maps] = [()] * len(pairs)
-        for positions in neural.by_shape([first for first, _ in pairs]):
-            made = neural.forward([pairs[position] for position in positions], self._compare)
+        found: list[list[Maps]] = [[]] * len(series)
+        for positions in neural.by_shape([images[0] for images in series]):
+            made = neural.forward([series[position] for position in positions], self._compare)
             for position, maps in zip(positions, made, strict=True):
                 found[position] = maps
         return found
 
-    def _compare(self, pairs: Sequence[tuple[Image, Image]]) -> list[Maps]:
-        import torch
+    def _compare(self, series: Sequence[Sequence[Image]]) -> list[list[Maps]]:
+        known = features.features([images[0] for images in series], self.recipe, self._describe)
+        if len(series) == 1 and neural.device().type == "cpu":
+            return [self._compare_on_processor(*series[0], known=known[0])]
+        flat = [(image, arrays) for images, arrays in zip(series, known, strict=True) for image in images[1:]]
+        made = iter(self._compare_whole([image for image, _ in flat], [arrays for _, arrays in flat]))
+        return [[next(made) for _ in images[1:]] for images in series]
 
-        known = features.features([first for first, _ in pairs], self.recipe, self._describe)
-        if len(pairs) == 1 and neural.device().type == "cpu":
-            box = changed(*pairs[0])
-            if share(box, *pairs[0][0].shape[:2]) <= _LARGEST_BOX:
-                return [self._compare_within(box, pairs[0][1], known[0])]
+    def _compare_on_processor(self, source: Image, *images: Image, known: features.Arrays) -> list[Maps]:
+        if len(images) == 2 and not _is_small(changed(source, images[0]), source):
+            box = changed(*images)
+            if _is_small(box, source):
+                return self._compare_two(*images, box, known)
+        return [
+            self._compare_within(box, image, known)
+            if _is_small(box, source)
+            else self._compare_whole([image], [known])[0]
+            for image, box in ((image, changed(source, image)) for image in images)
+        ]
+
+    def _compare_whole(self, images: Sequence[Image], known: Sequence[features.Arrays]) -> list[Maps]:
+        """Compare images with as many of known features."""
         stages = []
-        for index, active in enumerate(self._activations([second for _, second in pairs])):
-            rows = [torch.from_numpy(_writable(arrays[index])).to(active.device) for arrays in known]
-            described = rows[0] if len(rows) == 1 else torch.stack(rows)
-            distances = _squared_distances(described.view(-1, active.shape[-1]), active, self._heads[index])
-            stages.append(distances.cpu().numpy())
-        return [tuple(stage[position] for stage in stages) for position in range(len(pairs))]
+        for index, active in enumerate(self._activations(images)):
+            rows = [_tensor(arrays[index]).to(active.device) for arrays in known]
+            stages.append(self._distances(index, rows, active))
+        return [tuple(stage[position] for stage in stages) for position in range(len(images))]
 
-    def _compare_within(self, box: Box, second: Image, known: features.Arrays) -> Maps:
+    def _compare_within(self, box: Box, image: Image, known: features.Arrays) -> Maps:
         """Compare an image with one of known features from which it differs within a box only."""
-        import torch
-
         maps: list[npt.NDArray[np.float32]] = []
         count = len(self._stages)
-        active = torch.empty(0)
-        for index, steps in enumerate(self._stages):
-            described = known[index]
-            before = known[index - 1].shape[:2] if index else second.shape[:2]
-            crop, inside, place = window(steps, self._state, box, before, described.shape[:2])
-            if index:
-                x = _patched(known[index - 1], known[count + index - 1], crop, active, box)
-            else:
-                x = _input([second[crop]])
-            for step in steps:
-                x = apply(step, x, self._state)
-            active = x.permute(0, 2, 3, 1)[:, *inside].contiguous()
-            cells = torch.from_numpy(described[place].copy()).view(-1, active.shape[-1])
-            distances = np.zeros(described.shape[:2], np.float32)
-            distances[place] = _squared_distances(cells, active, self._heads[index])[0].numpy()
-            maps.append(distances)
-            box = place
+        active = None
+        for index, described in enumerate(known[:count]):
+            other = partial(_scaled, known[index - 1], known[count + index - 1])
+            before = known[index - 1].shape[:2] if index else image.shape[:2]
+            box, active = self._follow(index, image, active, box, other, before, described.shape[:2])
+            maps.append(np.zeros(described.shape[:2], np.float32))
+            maps[-1][box] = self._distances(index, [_tensor(described[box])], active)[0]
         return tuple(maps)
+
+    def _compare_two(self, first: Image, second: Image, box: Box, known: features.Arrays) -> list[Maps]:
+        """Compare two images that differ within a box only with one of known features."""
+        maps: list[Maps] = []
+        x, active = _input([first]), None
+        for index, described in enumerate(known[: len(self._stages)]):
+            whole = self._through(index, x)
+            other = partial(_cut, x)
+            box, active = self._follow(index, second, active, box, other, (x.shape[2], x.shape[3]), described.shape[:2])
+            distances = self._distances(index, [_tensor(described)], whole)[0]
+            changed = distances.copy()
+            changed[box] = self._distances(index, [_tensor(described[box])], active)[0]
+            maps.append((distances, changed))
+            x = whole.permute(0, 3, 1, 2)
+        return list(zip(*maps, strict=True))
+
+    def _follow(
+        self,
+        index: int,
+        image: Image,
+        active: torch.Tensor | None,
+        box: Box,
+        other: Callable[[Box], torch.Tensor],
+        before: tuple[int, int],
+        after: tuple[int, int],
+    ) -> tuple[Box, torch.Tensor]:
+        """Take through a stage what differs from another image; return where that is, and its activations.
+
+        Args:
+            index: of the stage.
+            image: what the first stage reads.
+            active: what the others read, `float32 (1, rows, columns, channels)`; where it belongs is `box`.
+            box: the cells of the stage's input that differ.
+            other: returns the other image's cells in a box of that input, `float32 (h, w, channels)`.
+            before: rows and columns of that input.
+            after: rows and columns of the result.
+        """
+        crop, inside, place = window(self._stages[index], self._state, box, before, after)
+        x = _input([image[crop]]) if active is None else _patched(other(crop), crop, active, box)
+        return place, self._through(index, x)[:, *inside].contiguous()
+
+    def _distances(
+        self, index: int, described: Sequence[torch.Tensor], active: torch.Tensor
+    ) -> npt.NDArray[np.float32]:
+        """Compare a stage's activations `float32 (n, h, w, channels)` with those of n images at unit length."""
+        import torch
+
+        rows = described[0] if len(described) == 1 else torch.stack(list(described))
+        distances = squared_distances(rows.reshape(-1, active.shape[-1]), active, self._heads[index])
+        return np.asarray(distances.cpu().numpy())
 
     def _describe(self, images: Sequence[Image]) -> list[features.Arrays]:
         """Return the activations of each image: unit length across channels, and then the lengths.
 
         That is, `float32 (h, w, channels)` a stage, and `float32 (h, w, 1)` a stage.
         """
-        both = [_unit_length(active) for active in self._activations(images)]
-        stages = [tensors[part].cpu().numpy() for part in (0, 1) for tensors in both]
+        active = list(self._activations(images))
+        lengths = [to_unit_length(stage) for stage in active]
+        stages = [stage.cpu().numpy() for stage in (*active, *lengths)]
         return [tuple(stage[position] for stage in stages) for position in range(len(images))]
 
     def _activations(self, images: Sequence[Image]) -> Iterator[torch.Tensor]:
         """Yield what each stage ends with, `float32 (n, h, w, channels)`."""
         x = _input(images)
-        for steps in self._stages:
-            for step in steps:
-                x = apply(step, x, self._state)
-            yield x.permute(0, 2, 3, 1).contiguous()
+        for index in range(len(self._stages)):
+            active = self._through(index, x)
+            yield active
+            x = active.permute(0, 3, 1, 2)
+
+    def _through(self, index: int, x: torch.Tensor) -> torch.Tensor:
+        """Return what a stage makes of `float32 (n, channels, h, w)`, as `float32 (n, h, w, channels)`."""
+        for step in self._stages[index]:
+            x = apply(step, x, self._state)
+        return x.permute(0, 2, 3, 1).contiguous()
 
 
-def _chunks(cells: torch.Tensor) -> Iterator[slice]:
-    """Yield parts of `float32 (count, channels)`, one after the other; everything at once on an accelerator."""
-    count, channels = cells.shape
-    size = max(1, _CHUNK // (4 * channels)) if cells.device.type == "cpu" else count
-    for start in range(0, count, size):
-        yield slice(start, start + size)
+def _is_small(box: Box, image: Image) -> bool:
+    return share(box, *image.shape[:2]) <= _LARGEST_BOX
 
 
-def _length(cells: torch.Tensor) -> torch.Tensor:
+def _scaled(described: npt.NDArray[np.float32], lengths: npt.NDArray[np.float32], box: Box) -> torch.Tensor:
+    """Return activations in a box: those of unit length, `float32 (h, w, channels)`, times their lengths."""
     import torch
 
-    length: torch.Tensor = torch.linalg.vector_norm(cells, dim=-1, keepdim=True)
-    return length.add_(_EPSILON)
+    return torch.from_numpy(described[box] * lengths[box])
 
 
-def _unit_length(active: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return activations brought to unit length across channels, and their lengths, in memory of their own."""
-    import torch
-
-    described, lengths = torch.empty_like(active), torch.empty_like(active[..., :1])
-    cells, results = (tensor.view(-1, active.shape[-1]) for tensor in (active, described))
-    for part in _chunks(cells):
-        length = _length(cells[part])
-        torch.div(cells[part], length, out=results[part])
-        lengths.view(-1, 1)[part] = length
-    return described, lengths
+def _cut(x: torch.Tensor, box: Box) -> torch.Tensor:
+    """Return activations `float32 (1, channels, h, w)` in a box, as `float32 (rows, columns, channels)`."""
+    return x[0].permute(1, 2, 0)[box].clone()
 
 
-def _patched(
-    described: npt.NDArray[np.float32],
-    lengths: npt.NDArray[np.float32],
-    crop: Box,
-    active: torch.Tensor,
-    box: Box,
-) -> torch.Tensor:
-    """Return a crop of known activations, `float32 (1, channels, h, w)`, with those of another image in a box.
+def _patched(cells: torch.Tensor, crop: Box, active: torch.Tensor, box: Box) -> torch.Tensor:
+    """Replace what a crop and a box have in common; return the crop as `float32 (1, channels, h, w)`.
 
     Args:
-        described: the known activations at unit length, `float32 (h, w, channels)`.
-        lengths: what they were brought to it from, `float32 (h, w, 1)`.
-        crop: what to return.
+        cells: activations in the crop, `float32 (h, w, channels)`, written to.
+        crop: where they belong.
         active: activations in the box, `float32 (1, rows, columns, channels)`.
         box: where they belong; what of it lies outside the crop is left out.
     """
-    import torch
-
-    cells = torch.from_numpy(described[crop] * lengths[crop])
     sides = [(max(c.start, b.start), min(c.stop, b.stop)) for c, b in zip(crop, box, strict=True)]
     into = tuple(slice(a - c.start, b - c.start) for (a, b), c in zip(sides, crop, strict=True))
     out_of = tuple(slice(a - b.start, e - b.start) for (a, e), b in zip(sides, box, strict=True))
     cells[into] = active[0][out_of]
     return cells[None].permute(0, 3, 1, 2)
-
-
-def _squared_distances(described: torch.Tensor, active: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-    """Compare one stage of two images, cell by cell.
-
-    Args:
-        described: `float32 (cells, channels)` of unit length.
-        active: `float32 (n, h, w, channels)`, of any length; n · h · w cells.
-        head: the weight of each channel.
-
-    Returns:
-        `float32 (n, h, w)`.
-    """
-    import torch
-
-    cells = active.view(-1, len(head))
-    distances = torch.empty(active.shape[:-1], device=active.device)
-    results = distances.view(-1)
-    difference = None
-    for part in _chunks(cells):
-        room = None if difference is None else difference[: len(cells[part])]  # fresh memory costs time
-        difference = torch.addcdiv(described[part], cells[part], _length(cells[part]), value=-1, out=room)
-        torch.mv(difference.square_(), head, out=results[part])
-    return distances
 
 
 def _ready(weight: torch.Tensor) -> torch.Tensor:
@@ -256,26 +261,8 @@ def _input(images: Sequence[Image]) -> torch.Tensor:
     return scaled.view(-1, height, width, 3).permute(0, 3, 1, 2)
 
 
-def _writable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array that PyTorch takes without a warning; one read from the cache on disk is read-only."""
-    return array if array.flags.writeable else array.copy()
-
-
-def full_size(maps: Maps, height: int, width: int) -> npt.NDArray[np.float32]:
-    """Return the distance at every pixel, `float32 (height, width)`: the stages interpolated bilinearly, added up."""
+def _tensor(array: npt.NDArray[np.float32]) -> torch.Tensor:
+    """Share an array's memory, unless it is read-only as those from the cache on disk: PyTorch would warn."""
     import torch
-    from torch.nn import functional
 
-    by_size: dict[tuple[int, ...], torch.Tensor] = {}
-    for stage in maps:  # interpolating is linear: stages of one size are added up first
-        cells = torch.from_numpy(stage)
-        by_size[stage.shape] = by_size[stage.shape] + cells if stage.shape in by_size else cells
-    total = torch.zeros(height, width)
-    for cells in by_size.values():
-        total += functional.interpolate(cells[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
-    return total.numpy()
-
-
-def whole(maps: Maps) -> float:
-    """Average every stage's distances over its own grid and add them up: LPIPS as published."""
-    return math.fsum(float(stage.mean(dtype=np.float64)) for stage in maps)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from editbench.images import pixels_sha256
 from editbench.metrics import neural
-from editbench.metrics.lpips_network import Maps, Network, full_size, whole
+from editbench.metrics.lpips_network import Network
 from editbench.metrics.lpips_trunks import LAYOUTS
 from editbench.metrics.lpips_weights import Files, hashes, lpips_files, network, shift_tolerant_files
-from editbench.regions import Mask, RegionName, Regions, band_width
+from editbench.metrics.perceptual_averages import Average, average
+from editbench.regions import Mask, RegionName, band_width
 from editbench.types import Direction, Image, Need, Sample, Scenario, Value, Zone
 
 # ---------------------------------------------------------------------------------------------------- metrics
@@ -78,8 +78,8 @@ class StLpips:
     def score(self, samples: Sequence[Sample]) -> list[Value]:
         """Return one value a sample."""
         shown = [sample.scenario.region(self.region) for sample in samples]
-        averaged = [_averaged(sample.scenario, self.region, self.margin) for sample in samples]
-        return _distances(samples, shown, averaged, network(f"st_{self.net}", shift_tolerant_files(self.net)))
+        averages = [average(sample.scenario, self.region, self.margin) for sample in samples]
+        return _distances(samples, shown, averages, network(f"st_{self.net}", shift_tolerant_files(self.net)))
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class Lpips:
     def score(self, samples: Sequence[Sample]) -> list[Value]:
         """Return one value a sample."""
         shown = [sample.scenario.region(self.region) for sample in samples]
-        averaged = [_averaged(sample.scenario, self.region, self.margin) for sample in samples]
-        return _distances(samples, shown, averaged, network(self.net, self._files()))
+        averages = [average(sample.scenario, self.region, self.margin) for sample in samples]
+        return _distances(samples, shown, averages, network(self.net, self._files()))
 
     def _files(self) -> Files:
         return lpips_files(self.net, self.trunk, "lpips")
@@ -216,15 +216,12 @@ class Ring:
             # 4: the half-width of the band where the smaller side is 512
             width = self.width / 4 * band_width(*sample.scenario.mask.shape)
             near = regions.distance_outside <= width
-            rings.append(near & regions.keep)
+            rings.append(Average(near & regions.keep))
             shown.append(near & (regions.distance_inside <= width))
         return _distances(samples, shown, rings, network("st_alex", shift_tolerant_files("alex")))
 
 
-# ---------------------------------------------------------------------------------------------------- regions
-
-_far: WeakKeyDictionary[Regions, dict[tuple[RegionName, int], Mask]] = WeakKeyDictionary()
-"""What is averaged over, by region and margin, for as long as a scenario lives."""
+# ---------------------------------------------------------------------------------------------------- distances
 
 
 def _check_margin(margin: int) -> None:
@@ -232,44 +229,10 @@ def _check_margin(margin: int) -> None:
         raise ValueError(f"margin={margin}, expected 0 or more pixels")
 
 
-def _averaged(scenario: Scenario, region: RegionName, margin: int) -> Mask:
-    """Return the pixels of a region that are averaged over, `bool (H, W)`."""
-    if region not in ("edit", "keep"):
-        return scenario.region(region)
-    known = _far.setdefault(scenario.regions, {})
-    if (region, margin) not in known:
-        known[region, margin] = _farther_than(margin, scenario.region(region))
-    return known[region, margin]
-
-
-def _farther_than(margin: int, region: Mask) -> Mask:
-    """Return a region's pixels that are farther than a margin from every pixel outside it, `bool (H, W)`.
-
-    Distances are measured in one of two boxes, whichever is smaller: around the region, beyond which there is none of
-    it, or around the rest and its margin, beyond which everything is far.
-    """
-    from scipy.ndimage import distance_transform_edt
-
-    if region.all():
-        return region
-    around_region, around_rest = _box(region, 1), _box(~region, margin + 1)
-    box = min(around_region, around_rest, key=lambda sides: math.prod(side.stop - side.start for side in sides))
-    far = np.zeros_like(region) if box == around_region else region.copy()
-    far[box] = distance_transform_edt(region[box]) > margin
-    return far
-
-
-def _box(region: Mask, pad: int) -> tuple[slice, slice]:
-    """Return the rows and columns of a region that is not empty, and `pad` more on every side that has them."""
-    places = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
-    rows, columns = (slice(max(int(found[0]) - pad, 0), int(found[-1]) + pad + 1) for found in places)
-    return rows, columns
-
-
 def _undefined(scenario: Scenario, region: RegionName, margin: int, trunk: str) -> str | None:
     if not scenario.region(region).any():
         return f"empty {region} region"
-    if not _averaged(scenario, region, margin).any():
+    if not average(scenario, region, margin).pixels.any():
         return "region narrower than the margin"
     return _too_small(scenario, trunk)
 
@@ -280,33 +243,33 @@ def _too_small(scenario: Scenario, trunk: str) -> str | None:
 
 
 def _distances(
-    samples: Sequence[Sample], shown: Sequence[Mask], averaged: Sequence[Mask], trunk: Network
+    samples: Sequence[Sample], shown: Sequence[Mask], averages: Sequence[Average], trunk: Network
 ) -> list[Value]:
-    """Return each sample's mean distance over `averaged`, where the network sees the output only in `shown`."""
+    """Return each sample's mean distance over a region, where the network sees the output only in `shown`."""
     keys, missing = [], {}
     for sample, mask in zip(samples, shown, strict=True):
         source = sample.scenario.source
-        filled = sample.output if mask.all() else _shown(sample.output, source, mask)
-        key = None if np.array_equal(filled, source) else ("perceptual", trunk.recipe, pixels_sha256(filled))
+        filled = _filled(sample, mask)
+        key = None if np.array_equal(filled, source) else _key(trunk, filled)
         if key and key not in sample.memo:
-            missing[id(sample), key] = sample, (source, filled)
+            # What happened in the edit region is a small part of the image, and kept apart it costs less
+            parts = [_filled(sample, sample.scenario.regions.keep)] if mask.all() else []
+            parts = [part for part in parts if not any(np.array_equal(part, image) for image in (source, filled))]
+            missing[id(sample), key] = sample, (source, *parts, filled)
         keys.append(key)
-    made = trunk.distances([pair for _, pair in missing.values()])
-    for (_, key), (sample, _), maps in zip(missing, missing.values(), made, strict=True):
-        sample.memo[key] = maps
-    return [
-        _mean(sample.memo[key], mask) if key else 0.0 for sample, key, mask in zip(samples, keys, averaged, strict=True)
-    ]
+    made = trunk.distances([images for _, images in missing.values()])
+    for (sample, images), found in zip(missing.values(), made, strict=True):
+        sample.memo.update((_key(trunk, image), maps) for image, maps in zip(images[1:], found, strict=True))
+    return [mean(sample.memo[key]) if key else 0.0 for sample, key, mean in zip(samples, keys, averages, strict=True)]
 
 
-def _shown(output: Image, source: Image, mask: Mask) -> Image:
+def _key(trunk: Network, image: Image) -> tuple[str, str, str]:
+    return "perceptual", trunk.recipe, pixels_sha256(image)
+
+
+def _filled(sample: Sample, mask: Mask) -> Image:
     """Return the output inside a mask and the source outside it."""
-    wide = np.repeat(mask, 3, axis=1).reshape(source.shape)  # in half the time that broadcasting takes
-    return np.where(wide, output, source)
-
-
-def _mean(maps: Maps, region: Mask) -> float:
-    """Average distances over a region; over a whole image, every stage over its own grid."""
-    if region.all():
-        return whole(maps)
-    return float(full_size(maps, *region.shape)[region].mean(dtype=np.float64))
+    if mask.all():
+        return sample.output
+    wide = np.repeat(mask, 3, axis=1).reshape(sample.output.shape)  # in half the time that broadcasting takes
+    return np.where(wide, sample.output, sample.scenario.source)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from editbench.metrics.lpips_network import whole
+import numpy as np
+
+from editbench.metrics.lpips_cells import whole
 from editbench.metrics.lpips_weights import hashes, lpips_files, network
 from editbench.regions import Mask
 from editbench.types import Image
@@ -25,4 +27,6 @@ def lpips_squeeze(pairs: Sequence[tuple[Image, Image, Mask]], trunk: Path | None
         needed_by: the metric, for messages.
     """
     filled = [(first * kept[..., None], second * kept[..., None]) for first, second, kept in pairs]
-    return [whole(maps) for maps in network("squeeze", lpips_files("squeeze", trunk, needed_by)).distances(filled)]
+    found = network("squeeze", lpips_files("squeeze", trunk, needed_by)).distances(filled)
+    equal = [np.array_equal(first, second) for first, second in filled]
+    return [0.0 if same else whole(maps) for (maps,), same in zip(found, equal, strict=True)]
