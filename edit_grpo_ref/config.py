@@ -57,8 +57,10 @@ class Settings:
     advantage on its own region; dense: one advantage a latent cell."""
     weight: str = "0.2"
     """Weight of the edit term, from 0 (keep only) to 1 (edit only); or area, equal (region and dense credit)."""
-    dense_edit: bool = False
+    dense_edit: bool = True
     """Dense credit for the edit region too, from |output − target| in place of its reward, where there is a target."""
+    region_mean: Literal["cells", "samples"] = "cells"
+    """What counts alike within a region: every latent cell of a step, or every sample, however small its mask."""
     cross: float = 0.0
     """κ: how much of each region's advantage acts on the other region too."""
     erode: int = 0

@@ -174,3 +174,21 @@ def assign(
     dimensions = max(value.ndim for value in found.values())
     own, other = (found[name].reshape(*found[name].shape, *[1] * (dimensions - found[name].ndim)) for name in found)
     return {"edit": own + kappa * other, "keep": other + kappa * own}
+
+
+def by_size(advantages: Tensor, weights: Tensor) -> Tensor:
+    """Scale a region's advantages by its size in each prompt, relative to the mean over prompts.
+
+    A region's log-ratio is a mean over its cells. Where every prompt counts alike, a mask of few cells has the loudest
+    gradient, and the noisiest: the variance of a mean of n grows as 1/n. Scaled, every cell counts alike.
+
+    Args:
+        advantages: `(P, G)` or `(P, G, h, w)`.
+        weights: of the region's cells `(P, h, w)`.
+
+    Returns:
+        of the shape of the advantages; unchanged where all sizes are equal, 0 where the region is empty.
+    """
+    size = weights.sum((1, 2))
+    factor = torch.where(size > 0, size / size.mean().clamp_min(1e-12), 0.0)
+    return advantages * factor.reshape(-1, *[1] * (advantages.ndim - 1)).to(advantages)

@@ -154,6 +154,16 @@ def dense_maps(
     return {name: ranks.sum(values) for name, values in table.items()}
 
 
+def by_size(config: Settings, advantages: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return advantages with which every cell of a region counts alike, unless every sample is to, or areas do it."""
+    if config.region_mean == "samples" or config.edit_weight == "area":
+        return advantages
+    return {
+        name: credit.by_size(values, weights[name]) if name in weights else values
+        for name, values in advantages.items()
+    }
+
+
 def summary(rewards: Mapping[str, Tensor], valid: Tensor, advantages: Mapping[str, Tensor]) -> dict[str, float]:
     """Return what there is to log of rewards and advantages."""
     found: dict[str, float] = {}
@@ -265,7 +275,8 @@ def one_step(run: Session, config: Config, number: int) -> dict[str, Any]:
         order = credit.shuffled(config.prompts, config.seed, number) if config.placebo else range(config.prompts)
         masked = [everyones[prompt] for prompt in order] if "edit" in advantages else []
         weights = cell_weights(masked, grid, config.erode, config.band) if masked else {}
-        regions = [regions_of(config, policy, batch, mine.start, advantages, weights) for batch in batches]
+        scaled = by_size(config, advantages, weights)
+        regions = [regions_of(config, policy, batch, mine.start, scaled, weights) for batch in batches]
     entry: dict[str, Any] = {**summary(rewards, valid, advantages), "failed": dict(failures)}
     totals: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     with clock("update"):

@@ -35,7 +35,7 @@ from edit_grpo_ref.log import Clock
 from edit_grpo_ref.policies import Policy
 from edit_grpo_ref.rollout import Sampling
 from edit_grpo_ref.session import Session, open_session
-from edit_grpo_ref.train import Batch, advantages_of, cell_weights, dense_maps, roll_out, score, summary
+from edit_grpo_ref.train import Batch, advantages_of, by_size, cell_weights, dense_maps, roll_out, score, summary
 from edit_grpo_ref.trust import parts_of, region_mean
 from edit_grpo_ref.watch import using
 from editbench.types import EditbenchError
@@ -213,11 +213,12 @@ def one_step(run: Session, config: NftConfig, number: int) -> dict[str, Any]:
         advantages = advantages_of(config, rewards, valid, maps)
         order = credit.shuffled(config.prompts, config.seed, number) if config.placebo else range(config.prompts)
         weights = cell_weights([everyones[prompt] for prompt in order], grid, config.erode, config.band)
+        scaled = by_size(config, advantages, weights)
         cells, parts = [], []
         for batch in batches:
             whose = [mine.start + prompt for prompt, _ in batch.pairs]
             cells.append({name: policy.spread(values[whose].to(batch.x0)) for name, values in weights.items()})
-            parts.append(parts_for(config, policy, batch, mine.start, advantages, cells[-1]))
+            parts.append(parts_for(config, policy, batch, mine.start, scaled, cells[-1]))
     entry: dict[str, Any] = {**summary(rewards, valid, advantages), "failed": dict(failures)}
     totals: dict[str, Tensor] = defaultdict(lambda: torch.zeros(()))
     with clock("update"):

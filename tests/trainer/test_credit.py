@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from edit_grpo_ref.credit import Standard, advantages, assign, region_weights, shuffled
+from edit_grpo_ref.credit import Standard, advantages, assign, by_size, region_weights, shuffled
 from edit_grpo_ref.trust import Region, Trust, loss, region_mean
 
 PLAIN = Trust("clip", 1e-4, size_aware=False)
@@ -237,6 +237,18 @@ def test_each_reward_has_its_own_normalisation():
     assert found["keep"].abs().max() == 0
 
 
+def test_advantages_by_size_by_hand():
+    weights = torch.zeros(3, 2, 4)
+    weights[0, 0, 0], weights[1, 0, :3], weights[2] = 1, 0.5, 0  # sizes 1, 1.5 and 0: mean 5/6
+    found = by_size(REWARDS[:1].expand(3, -1), weights)
+    expected = REWARDS[:1] * torch.tensor([1.2, 1.8, 0])[:, None]
+    assert torch.allclose(found, expected.to(found)) and found.shape == (3, 4)
+    maps = torch.rand(3, 4, 2, 4)
+    assert torch.allclose(by_size(maps, weights), maps * torch.tensor([1.2, 1.8, 0])[:, None, None, None])
+    assert torch.equal(by_size(maps, torch.ones(3, 2, 4)), maps)
+    assert by_size(maps, torch.zeros(3, 2, 4)).abs().max() == 0
+
+
 # ------------------------------------------------------------------------------------- the loss: batches for tests
 
 
@@ -421,6 +433,21 @@ def test_shares_weigh_the_regions():
         both = {"edit": Region(batch.edit, mask, share=2.0), "keep": Region(batch.keep, 1 - mask, share=0.5)}
         gradient = batch.gradient(batch.loss(both, shares=shares)[0])
         assert torch.allclose(gradient * mask, part * of_edit, atol=1e-15)
+
+
+def test_by_size_every_cell_of_a_region_has_one_pull_however_large_the_mask():
+    batch = Batch(0)
+    mask = torch.zeros(6, 1, 8, 8, dtype=torch.float64)
+    mask[:3, ..., :1, :2], mask[3:, ..., :6, :6] = 1, 1
+    plain = torch.ones(6, 1, dtype=torch.float64)
+    pulls = {}
+    for name, advantage in (("sample", plain), ("cell", by_size(plain, mask[:, 0]))):
+        regions = {"edit": Region(advantage[:, 0], mask), "keep": Region(torch.zeros_like(advantage[:, 0]), 1 - mask)}
+        value = batch.loss(regions, shares="given")[0]
+        by_element = torch.autograd.grad(value, batch.log_prob, retain_graph=True)[0].mean(1)  # over channels
+        pulls[name] = by_element[0, 0, 0].item(), by_element[5, 0, 0].item()
+    assert pulls["cell"][0] == pytest.approx(pulls["cell"][1])
+    assert pulls["sample"][0] == pytest.approx(18 * pulls["sample"][1])
 
 
 # ------------------------------------------------------------------------------------------------- 12, 13: trust

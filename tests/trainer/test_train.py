@@ -62,7 +62,8 @@ def test_a_mask_that_covers_everything_or_nothing_is_flow_grpo_to_the_last_bit(t
     """Credit by region then is Flow-GRPO with the reward of the one region there is, through the whole program."""
     rewards = {"reward_edit": "[mae:region=all]", "reward_keep": "-[mae:region=all]"}
     same = {"suite": f"{SUITE}:masks={masks}", "kl_edit": 0.1, "kl_keep": 0.1, "updates": 2, "steps": 3, **rewards}
-    by_region = trained(**same, credit=mode, weight=weight, output_dir=str(tmp_path / "region"))
+    one_each = {"credit": mode, "weight": weight, "dense_edit": False}  # one advantage a sample, for the edit at least
+    by_region = trained(**same, **one_each, output_dir=str(tmp_path / "region"))
     flow_grpo = trained(
         **same, credit="global_sum", weight="1" if masks == "all" else "0", output_dir=str(tmp_path / "flow")
     )
@@ -157,7 +158,7 @@ def advantages_with(config, count):
 @pytest.mark.parametrize("std", ["group_biased", "batch"])
 def test_advantages_do_not_depend_on_how_prompts_are_shared_out(told, mode, std):
     """One batch for each prompt, so that the policy's own float32 sums do not differ either."""
-    config = configure(Config, None, told(prompts=4, batch=4, credit=mode, std=std, dense_edit=True))
+    config = configure(Config, None, told(prompts=4, batch=4, credit=mode, std=std))
     (alone, images, _, _) = advantages_with(config, 1)[0]
     for count in (2, 4):
         shared = advantages_with(config, count)
@@ -266,8 +267,9 @@ BASELINES = {
     "region": {"credit": "region", "weight": "0.3"},
     "region, CoCoEdit's ring": {"credit": "region", "erode": 2, "band": 0.2},
     "region, half coupled": {"credit": "region", "cross": 0.5, "kl_keep": 0.1, "kl": "velocity"},
-    "dense": {"credit": "dense", "weight": "0.4"},
-    "dense, both": {"credit": "dense", "dense_edit": True, "cross": 0.3},
+    "dense": {"credit": "dense", "weight": "0.4", "cross": 0.3},
+    "dense, keep only": {"credit": "dense", "dense_edit": False},
+    "every sample counts alike": {"credit": "region", "region_mean": "samples"},
 }
 
 
@@ -278,6 +280,20 @@ def test_every_method_is_a_matter_of_options(trained, name):
     for line in log:
         assert all(math.isfinite(value) for value in line.values() if isinstance(value, float))
         assert line["grad_norm"] > 0 and line["skipped"] == 0 and not line["failed"]
+
+
+def test_cells_count_alike_only_where_they_are_told_to(trained, tmp_path):
+    norms = {}
+    for name, options in {
+        "cells": {"region_mean": "cells"},
+        "samples": {"region_mean": "samples"},
+        "area": {"region_mean": "cells", "weight": "area"},
+        "area, samples": {"region_mean": "samples", "weight": "area"},
+    }.items():
+        log = trained(credit="region", steps=1, output_dir=str(tmp_path / name), **options)
+        norms[name] = lines_of_training(log)[0]["grad_norm"]
+    assert norms["cells"] != norms["samples"]
+    assert norms["area"] == norms["area, samples"], "areas count cells already"
 
 
 def test_placebo_gives_each_prompt_the_mask_of_another(trained, tmp_path, monkeypatch):
@@ -297,7 +313,7 @@ def test_placebo_gives_each_prompt_the_mask_of_another(trained, tmp_path, monkey
 
 def test_a_scenario_without_target_keeps_its_one_edit_reward(told):
     """Dense credit where there is a map, one advantage where there is none."""
-    options = told(credit="dense", dense_edit=True, reward_edit="[mae:region=edit]")
+    options = told(credit="dense", reward_edit="[mae:region=edit]")
     with_target = advantages_with(configure(Config, None, options), 1)[0][0]["edit"]
     options["suite"] = f"{SUITE}:targets=false"
     config = configure(Config, None, options)
