@@ -290,7 +290,9 @@ def test_cells_count_alike_only_where_they_are_told_to(trained, tmp_path):
         "area": {"region_mean": "cells", "weight": "area"},
         "area, samples": {"region_mean": "samples", "weight": "area"},
     }.items():
-        log = trained(credit="region", steps=1, output_dir=str(tmp_path / name), **options)
+        log = trained(
+            suite=f"{SUITE}:masks=uneven", credit="region", steps=1, output_dir=str(tmp_path / name), **options
+        )
         norms[name] = lines_of_training(log)[0]["grad_norm"]
     assert norms["cells"] != norms["samples"]
     assert norms["area"] == norms["area, samples"], "areas count cells already"

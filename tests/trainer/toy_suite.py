@@ -15,7 +15,7 @@ class Squares:
     """`count` scenarios, two to a cluster.
 
     Args:
-        masks: some cover a part of the picture, all cover it wholly, none cover nothing.
+        masks: some cover a part of the picture, uneven ones parts of two sizes, all cover it wholly, none nothing.
         targets: whether there are any.
     """
 
@@ -56,8 +56,8 @@ class Squares:
         source[:] = random.integers(90, 140, 3)
         mask = np.zeros((SIDE, SIDE), bool)
         top, left = random.integers(0, SIDE // 2, 2)
-        if self.masks == "some":
-            mask[top : top + 14, left : left + 10] = True
+        if self.masks in ("some", "uneven"):
+            mask[top : top + (5 if self.masks == "uneven" and index % 2 else 14), left : left + 10] = True
         mask |= self.masks == "all"
         source[top : top + 14, left : left + 10] = random.integers(60, 90, 3)
         lighter = np.where(mask[..., None], source + np.uint8(60), source)
