@@ -116,7 +116,8 @@ def run(plan: StudyPlan, units: Sequence[Unit], folders: Folders, workers: int, 
     finally:
         _stop(jobs)
     for job in jobs:
-        _note(folders, job.unit, "stopped", time.monotonic() - job.began)
+        done += job.process.exitcode == DONE
+        _note(folders, job.unit, "done" if job.process.exitcode == DONE else "stopped", time.monotonic() - job.began)
     return Outcome(len(units), done, failed, interrupted)
 
 
