@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from edit_grpo_ref.study.plan import Part, load_plan
+from edit_grpo_ref.study.plan import Part, StudyPlan, load_plan
 from edit_grpo_ref.study.run import run
 from edit_grpo_ref.study.unit import Folders
 from editbench.specs import did_you_mean
@@ -42,8 +42,11 @@ def study(asked: Asked, report_only: bool = False, check: bool = False) -> int:
     output = asked.output_dir or Path("runs") / ("study-quick" if asked.quick else "study")
     folders = Folders(output, asked.work_dir or output / "work", plan.board)
     units = plan.units(_part(asked.part), asked.methods)
+    results = asked.results or output / "study" / "RESULTS.md"
+    if check:
+        return _check(plan, folders, results)
     code = 0
-    if not report_only and not check:
+    if not report_only:
         outcome = run(plan, units, folders, asked.workers or os.cpu_count() or 1, asked.minutes)
         if outcome.interrupted:
             print("stopped: everything finished is saved; issue the same command again to go on")
@@ -53,7 +56,31 @@ def study(asked: Asked, report_only: bool = False, check: bool = False) -> int:
             code = FAILED_UNITS
         elif outcome.done < outcome.total:
             print(f"{outcome.total - outcome.done} units are left; issue the same command again to go on")
+    _write(plan, folders, results)
     return code
+
+
+def _write(plan: StudyPlan, folders: Folders, results: Path) -> None:
+    from edit_grpo_ref.study.report import write
+    from edit_grpo_ref.study.table import load
+    from edit_grpo_ref.study.verdict import judge
+
+    table = load(plan, folders)
+    write(table, folders, results)
+    print(judge(table).sentence)
+    print(f"report:  {results}")
+    print(f"page:    {folders.output / 'study' / 'index.html'}")
+
+
+def _check(plan: StudyPlan, folders: Folders, results: Path) -> int:
+    """Compare the report with its records; return 5 if a byte differs."""
+    from edit_grpo_ref.study.report import stale
+    from edit_grpo_ref.study.table import load
+
+    wrong = stale(load(plan, folders), folders, results)
+    for path in wrong:
+        print(f"{path} is not what the records give: write it with --report-only")
+    return STALE if wrong else 0
 
 
 def _part(name: str | None) -> Part | None:

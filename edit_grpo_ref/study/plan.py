@@ -73,6 +73,8 @@ class Criterion:
     """Each of these must have a smaller hypervolume."""
     edit_error: str = "target:mae,region=edit"
     keep_error: str = "mae:region=keep"
+    success: str = "success"
+    """From 0 to 1: what is matched where errors are compared at equal success."""
     reference: tuple[float, float] = (0.2, 0.1)
     """Edit and keep error beyond which a point counts nothing."""
     interval: Literal["bootstrap", "t"] = "t"
@@ -257,7 +259,7 @@ def _check(plan: StudyPlan) -> None:
         if name not in plan.methods:
             raise EditbenchError(f"the criterion needs method {name!r}{did_you_mean(name, plan.methods)}")
     wanted: Sequence[str] = (plan.criterion.edit_error, plan.criterion.keep_error, *plan.criterion.lower_at_success)
-    for metric in (*wanted, "success", "composite"):
+    for metric in (*wanted, plan.criterion.success, "composite", "leak_profile"):
         if metric not in plan.evaluation.metrics:
             raise EditbenchError(f"evaluation.metrics lack {metric!r}, which the criterion needs")
     for name, method in plan.methods.items():
