@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edit_grpo_ref.study.analysis import Comparison, best_composite, frontier, points
+from edit_grpo_ref.study.analysis import Comparison, at_keep, best_composite, frontier, gains, points
 from edit_grpo_ref.study.figures import figures
 from edit_grpo_ref.study.statistics import Number, number
 from edit_grpo_ref.study.table import PROFILE, Table, mean
@@ -106,6 +106,7 @@ def write_report(table: Table, verdict: Verdict, examples: bool) -> Report:
         _criterion(verdict),
         _hypervolumes(table, plan.evaluation.trained, "Frontiers", ("frontiers.svg", "frontiers-all.svg")),
         _comparisons("Tests", verdict.sizes, "Differences of hypervolumes, paired by seed."),
+        _gains(table),
         _comparisons(
             "Edit error at matched keep error",
             verdict.keeps,
@@ -176,6 +177,24 @@ def _hypervolumes(table: Table, categories: Collection[str], title: str, charts:
     )
     head = ("method", "hypervolume, t over seeds", "bootstrap over seeds", "over scenes", "best composite", "n", "G")
     return Section(title, text, tuple((name, title) for name in charts), head, tuple(rows))
+
+
+def _gains(table: Table) -> Section:
+    told, trained = table.plan.criterion, table.plan.evaluation.trained
+    base = frontier(table, "base", trained)
+    start = {} if base is None else dict(zip(base.seeds, base.means[told.edit_error][:, 0].tolist(), strict=True))
+    rows = []
+    for method in table.plan.methods:
+        found = frontier(table, method, trained)
+        if found is not None and len(found.weights) > 1:
+            each = [gains(start, at_keep(found, table, at)) for at in told.matched_keep]
+            rows.append((method, *(_with_n(number(list(one.values()), told.interval)) for one in each)))
+    text = (
+        "By how much the edit error is below that of the base with the same seed; n counts the seeds whose frontier "
+        "reaches that keep error, others are left out.",
+    )
+    head = ("method", *(f"at keep error {at:g}" for at in told.matched_keep))
+    return Section("Edit gain over the base at matched keep error", text, (), head, tuple(rows))
 
 
 def _comparisons(title: str, found: Sequence[Comparison], text: str) -> Section:

@@ -26,8 +26,9 @@ SHOWN = {"edit": "target:mae,region=edit", "keep": "mae:region=keep", "success":
 
 @dataclass
 class Clock:
-    """How long units take: those of the same method, else of any."""
+    """How long units take: as those of the same method did, else of the same program, else of any."""
 
+    plan: StudyPlan
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """Of finished units, by method."""
 
@@ -36,10 +37,12 @@ class Clock:
         self.seconds.setdefault(method, []).append(seconds)
 
     def expected(self, method: str) -> float | None:
-        """Return the mean of a method's units, or the longest mean of the others; None if nothing is known."""
+        """Return the mean of a method's units, or the largest mean of the methods next to it; None without any."""
         if method in self.seconds:
             return statistics.fmean(self.seconds[method])
-        return max(map(statistics.fmean, self.seconds.values()), default=None)
+        program = self.plan.methods[method].program
+        alike = [name for name in self.seconds if self.plan.methods[name].program == program]
+        return max((statistics.fmean(self.seconds[name]) for name in alike or self.seconds), default=None)
 
     def left(self, units: Sequence[Unit], workers: int) -> float | None:
         """Return the seconds that some units will take; None if nothing is known."""
@@ -164,7 +167,7 @@ def _prepare(folders: Folders) -> None:
 
 def _known(plan: StudyPlan, folders: Folders) -> Clock:
     """Return what the units that are done say about time."""
-    clock = Clock()
+    clock = Clock(plan)
     for unit in plan.units():
         if folders.records(unit).is_file():
             seconds = read_facts(folders.facts(unit))["compute"]["seconds"]

@@ -253,13 +253,17 @@ def test_a_checkpoint_for_editing_is_the_average_and_nothing_of_its_place(told, 
 
 
 def test_time_is_that_of_the_same_method_and_no_unit_starts_that_would_end_late():
-    clock = Clock()
-    unit, other = Unit("a", None, 0), Unit("b", None, 0)
+    more = told()["methods"]
+    clock = Clock(small(a=more["region"], b=more["region"], c=more["base"]))
+    unit, other, untrained = Unit("a", None, 0), Unit("b", None, 0), Unit("c", None, 0)
     assert clock.left([unit], 2) is None and _fits(clock, unit, time.monotonic(), 1)
+    clock.add("base", 10.0)
     clock.add("a", 30.0)
     clock.add("a", 50.0)
-    assert clock.left([unit, unit, other], 2) == 60.0
+    # nothing is known of b but that it trains like a, and of c but that it does not train, like the base
+    assert clock.left([unit, unit, other, untrained], 2) == (40 + 40 + 40 + 10) / 2
     assert _fits(clock, unit, time.monotonic(), 1) and not _fits(clock, unit, time.monotonic() - 25, 1)
+    assert _fits(clock, untrained, time.monotonic() - 25, 1)
     clock.add("b", 90.0)
     assert not _fits(clock, other, time.monotonic(), 1) and _fits(clock, other, time.monotonic(), None)
 

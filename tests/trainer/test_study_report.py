@@ -205,6 +205,18 @@ def test_the_first_paragraph_is_the_verdict_and_charts_are_found_from_there(writ
     assert {Path(link).name for link in links} == set(re.findall(r'<img src="(.*?)"', page))
 
 
+def test_gains_are_told_by_method_with_the_seeds_that_have_one(written):
+    made, text = written[0], written[2].read_text()
+    base = {
+        seed: made.means("target:mae,region=edit", made.rows("base", None, [seed]), made.columns(("a", "b")))[0]
+        for seed in range(SEEDS)
+    }
+    edits = at_keep(frontier(made, "region", ("a", "b")), made, 0.03)
+    expected = np.mean([base[seed] - edits[seed] for seed in range(SEEDS)])
+    (row,) = re.findall(r"at keep error 0\.03 \|\n\|.*\n\| region \| (.*?) \[.*\(n = 6\) \|\n", text)
+    assert float(row) == pytest.approx(expected, rel=1e-3)
+
+
 def test_every_row_of_numbers_has_n_and_an_interval(written):
     rows = [line for line in written[2].read_text().splitlines() if re.match(r"\| region \| 0\.\d \|", line)]
     assert len(rows) == 3 and all(row.endswith("| 6 | 12 |") and row.count("[") == len(METRICS) for row in rows)
