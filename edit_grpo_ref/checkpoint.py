@@ -150,12 +150,8 @@ def locked(folder: Path, active: bool) -> Iterator[None]:
         lock.release()
 
 
-def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint into an output directory, whole or not at all.
-
-    Raises:
-        StorageError: naming the path; the checkpoint that was there is intact.
-    """
+def encode(checkpoint: Checkpoint) -> bytes:
+    """Return a checkpoint as the bytes of a safetensors file: the same ones for the same state."""
     groups = {
         "policy": checkpoint.parameters,
         "ema": checkpoint.ema,
@@ -168,7 +164,38 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
     }
     about = {name: getattr(checkpoint, name) for name in ("step", "policy", "trained_on", "config")}
     metadata = {"format": FORMAT, "schema": str(SCHEMA), "about": json.dumps(about, sort_keys=True)}
-    write_whole(folder / FILE, [save(tensors, metadata)])
+    return _sorted_metadata(save(tensors, metadata))
+
+
+def _sorted_metadata(file: bytes) -> bytes:
+    """Put a file's metadata in order: the library writes them in a random one, and the file's hash is in records."""
+    size = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[8 + size :]
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint into an output directory, whole or not at all.
+
+    Raises:
+        StorageError: naming the path; the checkpoint that was there is intact.
+    """
+    write_whole(folder / FILE, [encode(checkpoint)])
+
+
+def for_editing(checkpoint: Checkpoint, name: str) -> Checkpoint:
+    """Return what an editor needs of a checkpoint, wherever it was trained: the moving average if there is one.
+
+    Args:
+        checkpoint: of a finished run.
+        name: stands in the options in the place of the output directory.
+    """
+    config = {**checkpoint.config, "output_dir": name}
+    parameters = checkpoint.ema or checkpoint.parameters
+    return Checkpoint(checkpoint.step, checkpoint.policy, checkpoint.trained_on, config, parameters)
 
 
 def read(path: Path, weights_only: bool = False) -> Checkpoint:

@@ -183,6 +183,43 @@ def calibrate(
     print(dumps(as_json(rows)) if json else table(rows))
 
 
+@app.command()
+@reported
+def study(
+    preset: Preset = "tiny-cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="The small plan: minutes, and no meaning.")] = False,
+    plan: Annotated[Path | None, typer.Option(help="A plan of your own (YAML).", show_default="the package's")] = None,
+    part: Annotated[str | None, typer.Option(help="criterion or rest.", show_default="both")] = None,
+    methods: Annotated[str | None, typer.Option(help="Methods, comma-separated.", show_default="all")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Start no unit that would probably end later.", show_default="no limit")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, one thread each.", show_default="the number of cores")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Records and report go here.", show_default="runs/study, or runs/study-quick")
+    ] = None,
+    work_dir: Annotated[
+        Path | None, typer.Option(help="Unfinished runs and checkpoints.", show_default="OUTPUT_DIR/work")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="The report in Markdown.", show_default="OUTPUT_DIR/study/RESULTS.md")
+    ] = None,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; write the report.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run nothing; fail if the report is not its records'.")
+    ] = False,
+) -> None:
+    """Compare every method over weights and seeds. Issue the same command again to go on; finished units are kept."""
+    from edit_grpo_ref.study.command import Asked
+    from edit_grpo_ref.study.command import study as run
+
+    chosen = tuple(name.strip() for name in methods.split(",")) if methods else ()
+    asked = Asked(preset, quick, plan, part, chosen, minutes, workers, output_dir, work_dir, results)
+    raise typer.Exit(run(asked, report_only=report_only, check=check))
+
+
 def _stop(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 

@@ -17,6 +17,9 @@ from editbench.types import EditbenchError
 
 PAGE = "index.html"
 SUFFIXES = (".jsonl", ".jsonl.gz")
+NAMED = {"edit_grpo_ref@1": "shapes@1:size=64"}
+"""Boards that are not named for their suite, and their suites. They have hundreds of rows and a report of their own
+(`edit-grpo-ref study`), so they are not on the page."""
 
 
 def is_folder(path: Path) -> bool:
@@ -31,14 +34,17 @@ def load(paths: Iterable[Path]) -> list[Board]:
         EditbenchError: for a path that is none of these, or records that do not fit together.
     """
     files: list[RecordFile] = []
+    boards: list[Board] = []
     for path in paths:
         if is_folder(path):
-            files += _committed(path)
+            committed = _committed(path)
+            boards += [board for name in NAMED for board in build_boards(committed.pop(name, ()))]
+            files += [file for name in sorted(committed) for file in committed[name]]
         elif path.is_file():
             files.append(read_records(path))
         else:
             files.append(RunStore(path).records())
-    return build_boards(files)
+    return build_boards(files) + boards
 
 
 def export(boards: Sequence[Board], csv: Path | None, html: Path | None) -> list[Path]:
@@ -82,14 +88,15 @@ def write_site(path: Path, output_dir: Path) -> Path:
     return write_gallery(path, chosen_suite(config), output_dir)
 
 
-def _committed(folder: Path) -> list[RecordFile]:
-    found = []
+def _committed(folder: Path) -> dict[str, list[RecordFile]]:
+    """Return the record files of a leaderboards folder by the name of their board."""
+    found: dict[str, list[RecordFile]] = {}
     for path in sorted(p for suffix in SUFFIXES for p in (folder / "records").glob(f"*/*{suffix}")):
         file = read_records(path)
         problem = _problem(path, file)
         if problem:
             raise EditbenchError(f"{path}: {problem}")
-        found.append(file)
+        found.setdefault(path.parent.name, []).append(file)
     if not found:
         raise EditbenchError(f"{folder / 'records'} has no record files")
     return found
@@ -106,12 +113,14 @@ def _problem(path: Path, file: RecordFile) -> str | None:
     if not LABEL.fullmatch(label):
         return f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
     names = [f"{slug(label)}{suffix}" for suffix in SUFFIXES]
-    if path.parent.name != suite.name or path.name not in names:
+    folder = path.parent.name
+    if NAMED.get(folder, folder) != suite.name or path.name not in names:
         return f"the records of {label!r} on {suite.name} belong into records/{suite.name}/{' or '.join(names)}"
     return None
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
-    boards = build_boards(_committed(folder))
-    contents = {folder / f"{board.suite.name}.csv": to_csv(board).encode() for board in boards}
-    return {**contents, folder / PAGE: render_boards(boards, "editbench leaderboards").encode()}
+    boards = {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
+    contents = {folder / f"{name}.csv": to_csv(board).encode() for name, board in boards.items()}
+    shown = [board for name, board in boards.items() if name not in NAMED]
+    return {**contents, folder / PAGE: render_boards(shown, "editbench leaderboards").encode()}

@@ -71,9 +71,14 @@ def _t_interval(mean: float, sums: np.ndarray, counts: np.ndarray) -> tuple[floa
 
 
 def _bootstrap_interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    groups = len(sums)
-    raw = np.random.Philox(key=groups).random_raw(DRAWS * groups)  # raw bits: the same in every NumPy version
-    drawn = ((raw >> np.uint64(32)) * np.uint64(groups) >> np.uint64(32)).astype(np.intp).reshape(DRAWS, groups)
+    drawn = resamples(len(sums))
     means = np.sort(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
     tail = (1 - LEVEL) / 2
     return float(np.quantile(means, tail)), float(np.quantile(means, 1 - tail))
+
+
+def resamples(groups: int) -> np.ndarray:
+    """Return which clusters 2,000 bootstrap samples are made of, `intp (2000, groups)`: always the same ones."""
+    raw = np.random.Philox(key=groups).random_raw(DRAWS * groups)  # raw bits: the same in every NumPy version
+    drawn: np.ndarray = ((raw >> np.uint64(32)) * np.uint64(groups) >> np.uint64(32)).astype(np.intp)
+    return drawn.reshape(DRAWS, groups)

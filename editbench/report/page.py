@@ -8,23 +8,24 @@ import unicodedata
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 _BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """They reorder the text around them."""
 
 
-def render(template: str, script: str | None = None, **values: object) -> str:
+def render(template: str, script: str | None = None, package: str = "editbench.report", **values: object) -> str:
     """Render one self-contained page.
 
     Args:
         template: file name in `templates/`.
         script: file name in `templates/` of the page's one script.
+        package: whose `templates/` has the template; `base.html` and the style are always those of this package.
         **values: what the template names; text is escaped, control characters are made visible.
     """
     environment = Environment(
-        loader=PackageLoader("editbench.report"),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("editbench.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ import torch
 from edit_grpo_ref.checkpoint import read
 from edit_grpo_ref.config import Config
 from edit_grpo_ref.options import configure
+from edit_grpo_ref.policies import load_policy
 from edit_grpo_ref.ranks import Ranks
+from edit_grpo_ref.study.plan import load_plan
 from edit_grpo_ref.train import train
 from editbench.types import EditbenchError
 
@@ -70,6 +73,31 @@ def test_two_ranks_give_the_trajectory_of_one_with_accumulation(told, tmp_path, 
     for left, right in zip(*logs, strict=True):
         assert left["failed"] == right["failed"]
         for name in ("reward/edit", "reward/keep", "grad_norm", "loss", "keep/kl", "advantage_std/keep"):
+            assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-6), name
+
+
+def test_a_point_of_the_study_has_one_trajectory(tmp_path):
+    """Region credit of the study's plan on the embedded policy, its first steps."""
+    plan = replace(load_plan(None), preset="tiny-cpu")
+    unit = next(unit for unit in plan.units(methods=("region",)))
+    config = replace(plan.config(unit), steps=2, samples=4, validation=None)  # small groups: seconds
+    given = {f.name: getattr(config, f.name) for f in fields(config) if getattr(config, f.name) != f.default}
+    run_ranks({**given, "output_dir": str(tmp_path / "two")}, 2)
+    train(replace(config, output_dir=str(tmp_path / "one")))
+    one, two = (read(tmp_path / name) for name in ("one", "two"))
+    assert one.step == two.step == 2
+    base = load_policy("tiny").trainable()
+    for name, value in one.parameters.items():
+        # Batches of half the size and sums in another order: 1e-6 at most here, where two steps move by 2e-4.
+        assert torch.allclose(value, two.parameters[name], rtol=0, atol=1e-5), name
+    moved = [(value - base[name].detach()).abs().max().item() for name, value in one.parameters.items()]
+    assert max(moved) > config.learning_rate
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for left, right in zip(*logs, strict=True):
+        for name in ("reward/edit", "reward/keep", "grad_norm", "advantage_std/edit", "advantage_std/keep"):
             assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-6), name
 
 

@@ -1,0 +1,190 @@
+"""What the records say of each method: points, frontiers, values at matched places; over seeds, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edit_grpo_ref.study.statistics import (
+    Array,
+    Number,
+    along,
+    holm,
+    hypervolume,
+    number,
+    scene_draws,
+    sign_flip,
+    weighted_means,
+)
+from edit_grpo_ref.study.table import Table, mean
+from editbench.stats import LEVEL
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method at one weight."""
+
+    method: str
+    weight: float | None
+    numbers: Mapping[str, Number]
+    """By metric; over all seeds that are there."""
+    scenes: int
+    """Clusters among the scenarios."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """One method over its weights, seed by seed."""
+
+    method: str
+    seeds: tuple[int, ...]
+    weights: tuple[float | None, ...]
+    means: Mapping[str, Array]
+    """Metric to the mean over scenarios, `(seeds, weights)`."""
+    points: Array
+    """Keep error and edit error, `(seeds, weights, 2)`."""
+    hypervolumes: Array
+    """Of each seed."""
+    over_seeds: Mapping[str, Number]
+    """Mean hypervolume with the interval of each kind: `t`, `bootstrap`."""
+    over_scenes: Number
+    """The same, scenes resampled and seeds held fixed."""
+    scenes: int
+
+    def along(self, seed: int, metric: str, axes: Array, at: float) -> float:
+        """Return a metric at one place of a seed's frontier in other axes `(seeds, weights, 2)`; NaN if not there."""
+        row = self.seeds.index(seed)
+        return along(axes[row], self.means[metric][row], at)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against a rival, paired by seed."""
+
+    method: str
+    rival: str
+    what: str
+    left: Number
+    right: Number
+    difference: Number
+    """Method less rival."""
+    p: float | None
+    """Of the exact sign-flip test."""
+    corrected: float | None = None
+    """After Holm's correction over the family that it was made with."""
+
+
+# ------------------------------------------------------------------------------------------------ one method
+
+
+def point(table: Table, method: str, weight: float | None, categories: Collection[str]) -> Point | None:
+    """Return what all finished seeds of a method at one weight say; None without any."""
+    rows = [row for row, unit in enumerate(table.units) if (unit.method, unit.weight) == (method, weight)]
+    if not rows:
+        return None
+    columns, kind = table.columns(categories), table.plan.criterion.interval
+    numbers = {metric: number(table.means(metric, rows, columns), kind) for metric in table.values}
+    return Point(method, weight, numbers, len({table.clusters[column] for column in columns}))
+
+
+def points(table: Table, method: str, categories: Collection[str]) -> list[Point]:
+    """Return the points of a method that have any seed."""
+    weights = table.plan.methods[method].weights or (None,)
+    found = (point(table, method, weight, categories) for weight in weights)
+    return [one for one in found if one is not None]
+
+
+def frontier(table: Table, method: str, categories: Collection[str]) -> Frontier | None:
+    """Return the frontier of a method over the seeds that have all weights; None without any."""
+    seeds, told = table.seeds(method), table.plan.criterion
+    if not seeds:
+        return None
+    weights: tuple[float | None, ...] = table.plan.methods[method].weights or (None,)
+    columns = table.columns(categories)
+    rows = np.array([table.rows(method, weight, seeds) for weight in weights]).T
+    means = {metric: table.means(metric, rows.ravel().tolist(), columns).reshape(rows.shape) for metric in table.values}
+    places = np.stack([means[told.keep_error], means[told.edit_error]], axis=-1)
+    reference = told.reference[1], told.reference[0]
+    sizes = hypervolume(places, reference)
+    draws = scene_draws([table.clusters[column] for column in columns])
+    drawn = np.stack(
+        [
+            weighted_means(table.values[metric][rows.ravel()][:, columns], draws)
+            for metric in (told.keep_error, told.edit_error)
+        ],
+        axis=-1,
+    )
+    means_of_draws = hypervolume(drawn.reshape(len(draws), *rows.shape, 2), reference).mean(axis=1)
+    tail = (1 - LEVEL) / 2
+    low, high = (float(end) for end in np.quantile(means_of_draws, [tail, 1 - tail]))
+    return Frontier(
+        method,
+        tuple(seeds),
+        weights,
+        means,
+        places,
+        sizes,
+        {"t": number(sizes, "t"), "bootstrap": number(sizes, "bootstrap")},
+        Number(mean(sizes.tolist()), low, high, len(seeds)),
+        len({table.clusters[column] for column in columns}),
+    )
+
+
+def at_keep(found: Frontier, table: Table, at: float) -> dict[int, float]:
+    """Return each seed's edit error where its frontier has this keep error; NaN beyond what the seed reaches."""
+    return {seed: found.along(seed, table.plan.criterion.edit_error, found.points, at) for seed in found.seeds}
+
+
+def at_success(found: Frontier, table: Table, metric: str, at: float) -> dict[int, float]:
+    """Return each seed's value of a metric where it has this success, at the least keep error that goes with it.
+
+    The frontier is that of keep error and success; its first coordinate is failure, so that both are to be small.
+    """
+    keep = found.means[table.plan.criterion.keep_error]
+    axes = np.stack([1 - found.means[table.plan.criterion.success], keep], axis=-1)
+    return {seed: found.along(seed, metric, axes, 1 - at) for seed in found.seeds}
+
+
+def best_composite(found: Frontier) -> tuple[float | None, dict[int, float]]:
+    """Return the weight with the largest mean composite, and each seed's composite there."""
+    values = found.means["composite"]
+    best = int(np.argmax([mean(column) for column in values.T.tolist()]))
+    return found.weights[best], dict(zip(found.seeds, values[:, best].tolist(), strict=True))
+
+
+# --------------------------------------------------------------------------------------------------- comparisons
+
+
+def compare(
+    table: Table, what: str, left: tuple[str, Mapping[int, float]], right: tuple[str, Mapping[int, float]]
+) -> Comparison:
+    """Compare two methods' values by seed, over the seeds that both have; their own means are over all of theirs."""
+    kind = table.plan.criterion.interval
+    shared = sorted(set(left[1]) & set(right[1]))
+    differences = [left[1][seed] - right[1][seed] for seed in shared]
+    return Comparison(
+        left[0],
+        right[0],
+        what,
+        number(list(left[1].values()), kind),
+        number(list(right[1].values()), kind),
+        number(differences, kind),
+        sign_flip(differences),
+    )
+
+
+def corrected(family: Sequence[Comparison]) -> list[Comparison]:
+    """Return comparisons with Holm's correction over all of them."""
+    values = holm([one.p for one in family])
+    return [
+        Comparison(one.method, one.rival, one.what, one.left, one.right, one.difference, one.p, value)
+        for one, value in zip(family, values, strict=True)
+    ]
+
+
+def gains(base: Mapping[int, float], edits: Mapping[int, float]) -> dict[int, float]:
+    """Return by how much each seed's edit error is below that of the base with the same seed."""
+    return {seed: base.get(seed, math.nan) - value for seed, value in edits.items()}

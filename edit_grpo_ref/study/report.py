@@ -1,0 +1,282 @@
+"""The report: one page in Markdown and HTML and its charts, from records alone, the same bytes for the same records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edit_grpo_ref.study.analysis import Comparison, at_keep, best_composite, frontier, gains, points
+from edit_grpo_ref.study.figures import figures
+from edit_grpo_ref.study.statistics import Number, number
+from edit_grpo_ref.study.table import PROFILE, Table, mean
+from edit_grpo_ref.study.unit import Folders
+from edit_grpo_ref.study.verdict import Verdict, judge
+from editbench.report.page import render
+from editbench.store import write_whole
+
+EXAMPLES = "examples.png"
+"""Pictures that `study` draws from checkpoints; shown where it stands beside the page."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, and what stands below it."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    figures: tuple[tuple[str, str], ...] = ()
+    """File name and what is to be seen."""
+    head: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole page."""
+
+    verdict: str
+    lead: tuple[str, ...]
+    sections: tuple[Section, ...]
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def contents(table: Table, folders: Folders, results: Path) -> dict[Path, bytes]:
+    """Return every file of the report by path.
+
+    Args:
+        table: the records.
+        folders: where they are.
+        results: the Markdown file; it names the charts by their path from there.
+    """
+    folder = folders.output / "study"
+    report = write_report(table, judge(table), (folder / EXAMPLES).is_file())
+    environment = Environment(
+        loader=PackageLoader("edit_grpo_ref.study"),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    relative = Path(os.path.relpath(folder.absolute(), results.absolute().parent)).as_posix()
+    markdown = environment.get_template("results.md").render(report=report, folder=relative)
+    page = render("results.html", package="edit_grpo_ref.study", report=report)
+    charts = {folder / name: text.encode() for name, text in figures(table).items()}
+    return {results: markdown.encode(), folder / "index.html": page.encode(), **charts}
+
+
+def write(table: Table, folders: Folders, results: Path) -> list[Path]:
+    """Write the report; return its files."""
+    found = contents(table, folders, results)
+    for path, data in found.items():
+        write_whole(path, [data])
+    return list(found)
+
+
+def stale(table: Table, folders: Folders, results: Path) -> list[Path]:
+    """Return the files of a report that are not byte for byte what the records give, and charts that they do not."""
+    found = contents(table, folders, results)
+    wrong = [path for path, data in found.items() if not path.is_file() or path.read_bytes() != data]
+    return wrong + [path for path in sorted((folders.output / "study").glob("*.svg")) if path not in found]
+
+
+# ------------------------------------------------------------------------------------------------------- sections
+
+
+def write_report(table: Table, verdict: Verdict, examples: bool) -> Report:
+    """Say everything that the records say, the verdict first."""
+    plan, told = table.plan, table.plan.criterion
+    trained = ", ".join(plan.evaluation.trained)
+    total, left = len(plan.units()), len(plan.units()) - len(table.units)
+    part = f" Of all methods, {total - left} of {total} units are there." if left else ""
+    lead = (
+        f"Every method trains the same base policy with the same budget of rollouts, reward calls and updates, and is "
+        f"then an editor that sees no mask, judged on unseen scenes ({plan.evaluation.suite}). Numbers are means over "
+        f"the scenarios of the categories trained on ({trained}) and over seeds, with 95 % intervals over seeds ("
+        f"{_kind(told.interval)}) unless they say otherwise; n is the number of seeds, G that of scenes.{part}",
+    )
+    pictures = Section("Examples", ("Drawn from checkpoints; not held to the records.",), ((EXAMPLES, "examples"),))
+    sections = [
+        _criterion(verdict),
+        _hypervolumes(table, plan.evaluation.trained, "Frontiers", ("frontiers.svg", "frontiers-all.svg")),
+        _comparisons("Tests", verdict.sizes, "Differences of hypervolumes, paired by seed."),
+        _gains(table),
+        _comparisons(
+            "Edit error at matched keep error",
+            verdict.keeps,
+            "Interpolated along each seed's frontier, and without a value beyond its ends.",
+        ),
+        _comparisons(
+            "Errors at matched success",
+            verdict.successes,
+            "Interpolated along each seed's frontier of success and keep error, and without a value beyond its ends.",
+        ),
+        _points(table),
+        Section(
+            "Where pixels change",
+            ("By distance from the mask, and at its border.",),
+            tuple(
+                (f"{name}.svg", name)
+                for name in ("leak", "seam", "band_jump", PROFILE)
+                if name in (*table.values, "leak")
+            ),
+        ),
+        _hypervolumes(table, (), "All categories of the suite", ("frontiers-categories.svg",)),
+        Section("Training", (), _curves(table)),
+        _compute(table),
+    ]
+    return Report(verdict.sentence, lead, (*sections, *([pictures] if examples else ())))
+
+
+def _kind(interval: str) -> str:
+    return "t, n − 1 degrees of freedom" if interval == "t" else "percentile bootstrap"
+
+
+def _criterion(verdict: Verdict) -> Section:
+    words = {True: "passes", False: "fails", None: "not judged"}
+    rows = tuple(
+        (one.method, one.text, "required" if one.required else "aim", words[one.passed], one.evidence)
+        for one in verdict.clauses
+    )
+    text = (
+        "The criterion stands in the plan, and its clauses are computed from the records. It is met if one method "
+        "passes all that are required; aims go beyond it.",
+    )
+    return Section("The criterion, clause by clause", text, (), ("method", "clause", "", "outcome", "evidence"), rows)
+
+
+def _hypervolumes(table: Table, categories: Collection[str], title: str, charts: Sequence[str]) -> Section:
+    told, rows = table.plan.criterion, []
+    for method in table.plan.methods:
+        found = frontier(table, method, categories)
+        if found is None:
+            continue
+        weight, best = best_composite(found)
+        composite = _cell(number(list(best.values()), told.interval))
+        rows.append(
+            (
+                method,
+                _cell(found.over_seeds["t"]),
+                _interval(found.over_seeds["bootstrap"]),
+                _interval(found.over_scenes),
+                composite if weight is None else f"{composite} at {weight:g}",
+                str(len(found.seeds)),
+                str(found.scenes),
+            )
+        )
+    edit, keep = told.reference
+    text = (
+        f"Hypervolume: the share of the rectangle from 0 to edit error {edit:g} and keep error {keep:g} that a seed's "
+        f"weights dominate, over the seeds that have all weights. Larger is better.",
+    )
+    head = ("method", "hypervolume, t over seeds", "bootstrap over seeds", "over scenes", "best composite", "n", "G")
+    return Section(title, text, tuple((name, title) for name in charts), head, tuple(rows))
+
+
+def _gains(table: Table) -> Section:
+    told, trained = table.plan.criterion, table.plan.evaluation.trained
+    base = frontier(table, "base", trained)
+    start = {} if base is None else dict(zip(base.seeds, base.means[told.edit_error][:, 0].tolist(), strict=True))
+    rows = []
+    for method in table.plan.methods:
+        found = frontier(table, method, trained)
+        if found is not None and len(found.weights) > 1:
+            each = [gains(start, at_keep(found, table, at)) for at in told.matched_keep]
+            rows.append((method, *(_with_n(number(list(one.values()), told.interval)) for one in each)))
+    text = (
+        "By how much the edit error is below that of the base with the same seed; n counts the seeds whose frontier "
+        "reaches that keep error, others are left out.",
+    )
+    head = ("method", *(f"at keep error {at:g}" for at in told.matched_keep))
+    return Section("Edit gain over the base at matched keep error", text, (), head, tuple(rows))
+
+
+def _comparisons(title: str, found: Sequence[Comparison], text: str) -> Section:
+    rows = tuple(
+        (
+            one.method,
+            one.rival,
+            one.what,
+            _with_n(one.left),
+            _with_n(one.right),
+            _with_n(one.difference),
+            "–" if one.p is None else f"{one.p:.3g}",
+            "–" if one.corrected is None else f"{one.corrected:.3g}",
+        )
+        for one in found
+    )
+    head = ("method", "rival", "what", "method's", "rival's", "difference", "p", "corrected")
+    note = f"{text} p: exact sign-flip test over seeds, two-sided; corrected after Holm over this table."
+    return Section(title, (note,), (), head, rows)
+
+
+def _points(table: Table) -> Section:
+    shown = [metric for metric in table.plan.evaluation.metrics if metric in table.values]
+    rows = []
+    for method in table.plan.methods:
+        for one in points(table, method, table.plan.evaluation.trained):
+            n = max((value.n for value in one.numbers.values()), default=0)
+            cells = [_cell(one.numbers[metric]) for metric in shown]
+            rows.append((method, "–" if one.weight is None else f"{one.weight:g}", *cells, str(n), str(one.scenes)))
+    return Section("Every method at every weight", (), (), ("method", "weight", *shown, "n", "G"), tuple(rows))
+
+
+def _curves(table: Table) -> tuple[tuple[str, str], ...]:
+    there = {name for facts in table.facts for name in facts["curves"]}
+    return tuple(
+        (f"reward-{region}.svg", f"reward of the {region} region")
+        for region in ("edit", "keep")
+        if f"reward/{region}" in there
+    )
+
+
+def _compute(table: Table) -> Section:
+    rows = []
+    for name, method in table.plan.methods.items():
+        facts = [f for unit, f in zip(table.units, table.facts, strict=True) if unit.method == name]
+        if not facts:
+            continue
+        cost = facts[0]["compute"]
+        seconds = [_seconds(facts, phase) for phase in ("training", "evaluation")]
+        rate = "–" if method.learning_rate is None else f"{method.learning_rate:g}"
+        counts = [f"{cost[what]:,}" for what in ("updates", "reward_calls", "forward_passes")]
+        rows.append((name, method.about, rate, *counts, *seconds, str(len(facts))))
+    versions = sorted({facts["torch"] for facts in table.facts})
+    text = (
+        "A unit each. Reward calls: images scored to learn from, or to choose from; forward passes: of the network in "
+        f"training, one an image. Seconds are wall-clock time of one thread on a shared machine. torch "
+        f"{', '.join(versions)}.",
+    )
+    head = (
+        "method", "what it is", "learning rate", "updates", "reward calls", "forward passes", "s training",
+        "s evaluation", "units",
+    )  # fmt: skip
+    return Section("What it cost", text, (), head, tuple(rows))
+
+
+def _seconds(facts: Sequence[Mapping[str, object]], phase: str) -> str:
+    values: list[float] = [one["compute"]["seconds"][phase] for one in facts]  # type: ignore[index]
+    return f"{mean(values):.0f}"
+
+
+# ------------------------------------------------------------------------------------------------------- numbers
+
+
+def _interval(value: Number) -> str:
+    return "–" if value.low is None or value.high is None else f"[{value.low:.4g}, {value.high:.4g}]"
+
+
+def _cell(value: Number) -> str:
+    if value.mean is None:
+        return "–"
+    return f"{value.mean:.4g}" + ("" if value.low is None else f" {_interval(value)}")
+
+
+def _with_n(value: Number) -> str:
+    return f"{_cell(value)} (n = {value.n})"

@@ -1,0 +1,278 @@
+"""From made-up records to the verdict and the page."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edit_grpo_ref.study import examples
+from edit_grpo_ref.study import report as reporting
+from edit_grpo_ref.study.analysis import at_keep, at_success, best_composite, frontier, points
+from edit_grpo_ref.study.charts import Series, draw
+from edit_grpo_ref.study.figures import middle_weight
+from edit_grpo_ref.study.plan import load_plan, read_plan
+from edit_grpo_ref.study.table import Table, load
+from edit_grpo_ref.study.unit import Folders
+from edit_grpo_ref.study.verdict import judge
+from editbench.images import decode
+
+ROOT = Path(__file__).parents[2]
+METRICS = ("composite", "success", "target:mae,region=edit", "mae:region=keep", "seam", "leak_profile")
+SEEDS, SCENARIOS = 6, 24
+
+
+def plan(**criterion):
+    method = {"about": "…", "part": "criterion", "seeds": SEEDS, "weights": [0.2, 0.4, 0.8]}
+    told = {
+        "methods": ["region"],
+        "against": ["advantage_sum"],
+        "reference": [0.2, 0.1],
+        "matched_keep": [0.03],
+        "matched_success": [0.5],
+        **criterion,
+    }
+    return read_plan(
+        {
+            "board": "study@1",
+            "common": {"steps": 2},
+            "evaluation": {"suite": "shapes@1:size=64", "metrics": list(METRICS), "trained": ["a", "b"]},
+            "methods": {
+                "base": {"about": "…", "part": "criterion", "seeds": SEEDS, "program": "none"},
+                "region": {**method, "options": {"credit": "region"}},
+                "advantage_sum": {**method, "options": {"credit": "advantage_sum"}},
+            },
+            "criterion": told,
+        },
+        "made-up",
+        None,
+    )
+
+
+def table(better=0.02, without=(), scatter=0.001, **criterion):
+    """A study in which region credit has `better` less edit error, and keeps better, at every weight."""
+    told = plan(**criterion)
+    units = tuple(unit for unit in told.units() if unit.label not in without)
+    random = np.random.default_rng(1)
+    values = {metric: np.empty((len(units), SCENARIOS)) for metric in METRICS}
+    for row, unit in enumerate(units):
+        weight, gain = unit.weight or 0.0, better if unit.method == "region" else 0.0
+        noise = scatter * random.standard_normal(SCENARIOS) + scatter * random.standard_normal()
+        values["mae:region=keep"][row] = 0.02 + 0.025 * weight
+        values["target:mae,region=edit"][row] = 0.12 - 0.05 * weight - gain + noise
+        values["success"][row] = 0.2 + 0.5 * weight + 5 * gain
+        values["composite"][row] = 0.3 + 0.1 * weight + gain + noise
+        values["seam"][row] = values["leak_profile"][row] = 0.01 * (1 + weight) - gain / 10 + noise / 10
+    curves = {"reward/edit": [[1, -0.2], [2, -0.1]], "reward/keep": [[1, -0.05], [2, -0.04]]}
+    cost = {"updates": 2, "reward_calls": 120, "forward_passes": 1080, "seconds": {"training": 3.0, "evaluation": 1.0}}
+    facts = tuple({"curves": curves if u.weight else {}, "compute": cost, "torch": "2"} for u in units)
+    categories = tuple("abc"[place % 3] for place in range(SCENARIOS))
+    names = tuple(f"{place:02}" for place in range(SCENARIOS))
+    clusters = tuple(f"scene-{place // 2}" for place in range(SCENARIOS))
+    profiles = np.tile([0.05, 0.04, np.nan], (len(units), 1))
+    return Table(told, units, facts, names, clusters, categories, values, profiles, (0, 2, 4, None))
+
+
+def outcomes(verdict, required):
+    return [clause.passed for clause in verdict.clauses if clause.required == required]
+
+
+def test_a_clear_difference_meets_the_criterion():
+    verdict = judge(table())
+    assert verdict.met is True and outcomes(verdict, True) == [True] * 4
+    assert verdict.sentence.startswith("The criterion is met, by region. region passes 4 of 4 clauses")
+    assert verdict.sizes[0].p == 2 / 2**SEEDS
+
+
+def test_the_same_difference_the_other_way_round_fails_it():
+    verdict = judge(table(better=-0.02))
+    assert verdict.met is False
+    assert outcomes(verdict, True)[0] is False
+    assert verdict.sentence.startswith("The criterion is not met. region passes 0 of 4 clauses")
+
+
+def test_no_difference_fails_it():
+    assert judge(table(better=0.0)).met is False
+
+
+def test_overlapping_intervals_fail_although_the_paired_test_passes():
+    """Seeds that scatter together: each difference has one sign, the intervals overlap."""
+    made = table(better=0.002, scatter=0.0)
+    rows = {unit: row for row, unit in enumerate(made.units)}
+    for unit, row in rows.items():
+        made.values["target:mae,region=edit"][row] += 0.004 * unit.seed
+    clause = judge(made).clauses[0]
+    assert clause.passed is False and "p = 0.0312" in clause.evidence
+
+
+def test_too_few_seeds_fail_the_paired_test_although_intervals_are_apart():
+    fewer = tuple(unit.label for unit in plan().units() if unit.seed >= 5)
+    clause = judge(table(without=fewer)).clauses[0]
+    assert clause.passed is False and "p = 0.0625" in clause.evidence
+
+
+def test_missing_units_are_said_first_and_half_a_sweep_is_no_frontier():
+    made = table(without=("region-w0.4-s1", "base-s0"))
+    verdict = judge(made)
+    assert verdict.sentence.startswith("Incomplete: 40 of 42 units. So far the criterion")
+    assert frontier(made, "region", ()).seeds == (0, 2, 3, 4, 5)
+    # what a point says needs no other weight
+    assert [point.numbers["seam"].n for point in points(made, "region", ())] == [6, 5, 6]
+
+
+def test_without_the_rival_nothing_is_judged():
+    verdict = judge(table(without=[unit.label for unit in plan().units() if unit.method == "advantage_sum"]))
+    assert verdict.met is None and set(outcomes(verdict, True)) == {None}
+    assert "cannot be judged" in verdict.sentence
+
+
+def test_the_gain_at_a_matched_keep_error_by_hand():
+    """At keep error 0.03 the weight is 0.4: gains 0.02 of the rival, 0.02 + 0.02 of region credit: just twice."""
+    made = table(scatter=0.0)
+    for name, expected in (("region", 0.08), ("advantage_sum", 0.10)):
+        found = at_keep(frontier(made, name, ("a", "b")), made, 0.03)
+        assert list(found) == list(range(SEEDS)) and list(found.values()) == pytest.approx([expected] * SEEDS)
+    clause = next(c for c in judge(table(scatter=0.0, gain_factor=1.99)).clauses if "edit gain" in c.text)
+    assert clause.passed is True and "2.00 ×" in clause.evidence
+    assert next(c for c in judge(table(scatter=0.0, gain_factor=2.01)).clauses if "edit gain" in c.text).passed is False
+
+
+def test_beyond_the_frontier_there_is_no_value():
+    made = table(matched_keep=[0.0249, 0.0401], matched_success=[0.99])
+    verdict = judge(made)
+    assert {one.left.n for one in (*verdict.keeps, *verdict.successes)} == {0}
+    assert outcomes(verdict, True) == [True, None, None, None] and verdict.met is None
+    assert all(clause.passed is None for clause in verdict.clauses if "edit gain" in clause.text)
+
+
+def test_errors_at_matched_success_are_read_off_the_frontier_of_success():
+    made = table(scatter=0.0)
+    found = frontier(made, "advantage_sum", ())
+    lowest, highest = found.means["success"][0, 0], found.means["success"][0, 2]
+    assert at_success(found, made, "mae:region=keep", lowest)[0] == pytest.approx(0.025)
+    middle = at_success(found, made, "seam", (lowest + highest) / 2)[0]
+    assert 0.012 < middle < 0.018
+    assert np.isnan(at_success(found, made, "seam", highest + 0.01)[0])
+
+
+def test_an_untrained_category_changes_nothing_that_is_judged():
+    made, other = table(), table()
+    for values in other.values.values():
+        values[:, 2::3] = 0.9
+    assert judge(made) == judge(other)
+    assert frontier(made, "region", ()).hypervolumes[0] != frontier(other, "region", ()).hypervolumes[0]
+
+
+def test_scenes_are_counted_and_resampled_as_wholes():
+    found = frontier(table(), "region", ("a", "b"))
+    assert found.scenes == 12
+    assert found.over_scenes.low < found.over_scenes.mean < found.over_scenes.high
+
+
+def test_the_best_composite_is_over_weights():
+    weight, values = best_composite(frontier(table(), "region", ()))
+    assert weight == 0.8 and len(values) == SEEDS
+
+
+def test_profiles_are_compared_at_about_equal_keep_error():
+    made = table()
+    assert [middle_weight(made, name) for name in ("base", "region", "advantage_sum")] == [None, 0.4, 0.4]
+
+
+# ----------------------------------------------------------------------------------------------------- the page
+
+
+@pytest.fixture
+def written(tmp_path):
+    folders = Folders(tmp_path / "board", tmp_path / "work", "study@1")
+    results = tmp_path / "package" / "RESULTS.md"
+    made = table()
+    reporting.write(made, folders, results)
+    return made, folders, results
+
+
+def test_the_first_paragraph_is_the_verdict_and_charts_are_found_from_there(written):
+    made, folders, results = written
+    text = results.read_text()
+    assert text.split("\n\n")[1] == f"**{judge(made).sentence}**"
+    links = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert len(links) == len(set(links)) == 8
+    assert all((results.parent / link).is_file() for link in links)
+    page = (folders.output / "study" / "index.html").read_text()
+    assert judge(made).sentence in page
+    assert {Path(link).name for link in links} == set(re.findall(r'<img src="(.*?)"', page))
+
+
+def test_gains_are_told_by_method_with_the_seeds_that_have_one(written):
+    made, text = written[0], written[2].read_text()
+    base = {
+        seed: made.means("target:mae,region=edit", made.rows("base", None, [seed]), made.columns(("a", "b")))[0]
+        for seed in range(SEEDS)
+    }
+    edits = at_keep(frontier(made, "region", ("a", "b")), made, 0.03)
+    expected = np.mean([base[seed] - edits[seed] for seed in range(SEEDS)])
+    (row,) = re.findall(r"at keep error 0\.03 \|\n\|.*\n\| region \| (.*?) \[.*\(n = 6\) \|\n", text)
+    assert float(row) == pytest.approx(expected, rel=1e-3)
+
+
+def test_every_row_of_numbers_has_n_and_an_interval(written):
+    rows = [line for line in written[2].read_text().splitlines() if re.match(r"\| region \| 0\.\d \|", line)]
+    assert len(rows) == 3 and all(row.endswith("| 6 | 12 |") and row.count("[") == len(METRICS) for row in rows)
+
+
+def test_a_changed_byte_of_any_file_is_found(written):
+    made, folders, results = written
+    assert reporting.stale(made, folders, results) == []
+    for path in (results, *sorted((folders.output / "study").iterdir())):
+        before = path.read_bytes()
+        path.write_bytes(before[:-2] + b"?" + before[-1:])
+        assert reporting.stale(made, folders, results) == [path]
+        path.write_bytes(before)
+    (folders.output / "study" / "old.svg").write_text("<svg/>")
+    assert reporting.stale(made, folders, results) == [folders.output / "study" / "old.svg"]
+
+
+def test_a_study_of_one_seed_and_few_methods_has_a_page_too(tmp_path):
+    few = table(without=[unit.label for unit in plan().units() if unit.seed or unit.method == "advantage_sum"])
+    folders = Folders(tmp_path, tmp_path, "study@1")
+    assert all(path.is_file() for path in reporting.write(few, folders, tmp_path / "RESULTS.md"))
+    assert "nan" not in (tmp_path / "RESULTS.md").read_text().lower()
+
+
+def test_examples_are_drawn_where_all_checkpoints_are(tmp_path, monkeypatch):
+    made, folders = table(), Folders(tmp_path, tmp_path, "study@1")
+    told = replace(made.plan.evaluation, trained=("recolour", "remove"))
+    made = replace(made, plan=replace(made.plan, evaluation=told))
+    asked = []
+    monkeypatch.setattr(
+        examples, "_edits", lambda path, scenes, seed: (asked.append(Path(path).name), [s.source for s in scenes])[1]
+    )
+    assert examples.draw_examples(made, folders) is None
+    for label in ("region-w0.2-s0", "advantage_sum-w0.4-s0"):
+        monkeypatch.setattr(examples, "middle_weight", lambda _, name: {"region": 0.2, "advantage_sum": 0.4}.get(name))
+        assert examples.draw_examples(made, folders) is None
+        folders.checkpoints.mkdir(exist_ok=True)
+        (folders.checkpoints / f"{label}.safetensors").touch()
+    picture = decode(examples.draw_examples(made, folders)).image
+    assert picture.shape == (20 + 4 * 118, 4 + 5 * 100, 3)
+    assert asked == ["base", "region-w0.2-s0.safetensors", "advantage_sum-w0.4-s0.safetensors"]
+
+
+def test_the_committed_report_is_what_the_committed_records_give():
+    folders = Folders(ROOT / "leaderboards", ROOT / "none", "edit_grpo_ref@1")
+    if not (folders.output / "study").is_dir():
+        pytest.skip("no results are committed yet")
+    made = load(load_plan(None, preset="tiny-cpu"), folders)
+    assert reporting.stale(made, folders, ROOT / "edit_grpo_ref" / "RESULTS.md") == []
+
+
+def test_charts_hold_what_is_in_them_and_name_everything():
+    picture = draw("t", "x", "y", [Series("a <b>", 0, [(0, 1), (1, 3)], whiskers=[(0.5, -2, 9)]), Series("c", 11)])
+    assert "a &lt;b&gt;" in picture and "stroke-dasharray" in picture
+    numbers = [float(text) for text in re.findall(r'points="([\d., ]+)"', picture)[0].replace(",", " ").split()]
+    assert len(numbers) == 4 and 74 <= numbers[0] < numbers[2] <= 570 and 40 <= numbers[3] < numbers[1] <= 344
+    assert json.dumps(picture) == json.dumps(
+        draw("t", "x", "y", [Series("a <b>", 0, [(0, 1), (1, 3)], whiskers=[(0.5, -2, 9)]), Series("c", 11)])
+    )
