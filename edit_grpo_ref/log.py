@@ -63,14 +63,14 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in the output directory."""
+    """Event files in the output directory; what they have of steps after `done` is hidden."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, done: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise EditbenchError("tracker tensorboard is not installed: pip install tensorboard") from None
-        self.writer: Any = SummaryWriter(str(folder / "tensorboard"))
+        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1 if done else None)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Take the numbers of a step."""
@@ -119,7 +119,7 @@ class Log:
         self.progress: Progress | None = None
         self.tracker: Tracker | None = None
         if active and config.tracker == "tensorboard":
-            self.tracker = TensorBoard(folder)
+            self.tracker = TensorBoard(folder, done)
         elif active and config.tracker == "trackio":
             self.tracker = Trackio(folder, asdict(config))
 
