@@ -146,8 +146,13 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N scenarios.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the ODE.", show_default="as trained")] = None,
-    best_of: Annotated[int, typer.Option(help="Choose among N edits by --reward, which sees mask and target.")] = 1,
-    reward: Annotated[str | None, typer.Option(help="Reward expression of --best-of.")] = None,
+    best_of: Annotated[
+        int, typer.Option(min=1, help="Choose among N edits by --reward, which sees mask and target.")
+    ] = 1,
+    reward: Annotated[
+        str | None,
+        typer.Option(help="Reward expression of --best-of.", show_default="minus the mean errors of both regions"),
+    ] = None,
     paste: Annotated[bool, typer.Option("--paste", help="Keep the source outside the mask.")] = False,
     held_out: Annotated[bool, typer.Option("--held-out", help="Only scenarios that --split left out.")] = False,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Evaluate on what it was trained on.")] = False,
@@ -182,7 +187,7 @@ def evaluate(
 def calibrate(
     given: dict[str, Any],
     preset: Preset = None,
-    scenarios: Annotated[int, typer.Option(help="How many to roll out.")] = 8,
+    scenarios: Annotated[int, typer.Option(min=1, help="How many to roll out.")] = 8,
     json: Json = False,
 ) -> None:
     """Measure what samplers leave of a policy: residual noise, spread within groups, ceiling of preservation."""

@@ -108,6 +108,7 @@ def test_every_option_is_a_flag_with_a_description():
         (["train-nft", "--old", "slwo"], 2, "old: 'slwo', expected current, slow or late: did you mean 'slow'?"),
         (["train", "--samples", "1"], 2, "samples: 1, expected 2 to"),
         (["eval", "nowhere"], 2, "no checkpoint 'nowhere'"),
+        (["eval", "base", "--reward", "[mae:region=keep]"], 2, "chooses among edits, expected --best-of N with it"),
         (["train", "--output-dir", "/proc/nowhere/run"], 4, "cannot write"),
     ],
 )
@@ -124,6 +125,16 @@ def test_errors_are_one_line_and_have_a_code(arguments, code, message, tmp_path,
     assert done.exit_code == code
     assert message in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.startswith("edit-grpo-ref: ") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["eval", "base", "--best-of", "0"], ["calibrate", "--scenarios", "0"]])
+def test_nothing_is_measured_on_nothing(arguments):
+    from typer.testing import CliRunner
+
+    from edit_grpo_ref.cli import app
+
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "300", "TERM": "dumb"})
+    assert done.exit_code == 2 and arguments[-2] in done.stderr and "greater than or equal to 1" in done.stderr
 
 
 @pytest.fixture(scope="module")
