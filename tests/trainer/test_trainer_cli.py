@@ -1,5 +1,6 @@
 """The command line, checkpoints as editors of the harness, evaluation, calibration, the log and its pictures."""
 
+import io
 import json
 import re
 import subprocess
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 import editbench as eb
 from edit_grpo_ref import evaluate as evaluation
+from edit_grpo_ref import log
 from edit_grpo_ref.calibrate import calibrate, residual_noise
 from edit_grpo_ref.checkpoint import FILE
 from edit_grpo_ref.config import Config
@@ -329,6 +332,21 @@ def test_the_log_has_what_the_readme_explains(checkpoint):
         general = re.sub(r"^(edit|keep|all)/", "REGION/", name)
         general = re.sub(r"/(edit|keep|all)$", "/REGION", general)
         assert f"`{general}`" in readme, f"{name} is logged and not explained"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_shows_how_far_it_is_and_what_the_step_says(checkpoint, told, tmp_path, monkeypatch, width):
+    lines = [json.loads(line) for line in (checkpoint / "log.jsonl").read_text().splitlines()]
+    (*_, step) = (line for line in lines if "loss" in line)
+    terminal = io.StringIO()
+    monkeypatch.setattr(log, "Console", lambda stderr: Console(file=terminal, width=width, force_terminal=True))
+    with Log(tmp_path, configure(Config, None, told(steps=9)), 4) as opened:
+        opened.write(5, {**step, "failed": {"timeout": 3}})
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).split("train")[-1]
+    assert "5/9" in shown and "0:00:0" in shown and "…" not in shown
+    told_below = " ".join(shown.split())
+    for words in ("reward -", "σA", "clip 0/0", "KL 0/0", "zero variance 0/0", "failed 3", "rollout", "update"):
+        assert words in told_below
 
 
 LINK = re.compile(r"\[`(\w+)`\]\(([\w/]+\.py)#L(\d+)\)")
