@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -40,8 +41,15 @@ def with_options(command: Callable[..., Any], kind: type[Settings] = Config) -> 
         declared = f"{flag}/--no-{flag[2:]}" if hint is bool else flag
         shown = "none" if default is None else str(default).lower() if hint is bool else str(default)
         panel = PANELS.get(name, panel)
-        option = typer.Option(declared, help=texts[name], show_default=shown, rich_help_panel=panel)
-        optional = hint | None
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        option = typer.Option(
+            declared,
+            help=texts[name],
+            show_default=shown,
+            rich_help_panel=panel,
+            metavar=f"<{'|'.join(choices)}>" if choices else None,
+        )
+        optional = (str if choices else hint) | None  # what is no choice is told by `configure`, as in a preset
         parameter = inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[optional, option]
         )
@@ -62,7 +70,9 @@ def with_options(command: Callable[..., Any], kind: type[Settings] = Config) -> 
 @reported
 def pretrain(
     output: Annotated[Path, typer.Option(help="File of the weights; a checkpoint stands beside it until then.")],
-    recipe: Annotated[str, typer.Option(help="tiny, which made the weights in the package, or small.")] = "tiny",
+    recipe: Annotated[
+        str, typer.Option(help="tiny, which made the weights in the package, or small (hours).")
+    ] = "tiny",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps.", show_default="the recipe's")] = None,
     scenes: Annotated[
         int | None, typer.Option(min=1, help="Scenes to learn from.", show_default="the recipe's")
@@ -116,11 +126,13 @@ def train_nft(given: dict[str, Any], preset: Preset = None) -> None:
 
 
 def _tell_end(folder: str, finished: bool) -> None:
+    lines = [f"run:     {folder}", f"next:    edit-grpo-ref eval {folder} --suite shapes@1:size=64"]
     if not finished:
-        print("stopped: everything finished is saved; issue the same command again to go on")
+        lines = ["stopped: everything finished is saved; issue the same command again to go on"]
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        print("\n".join(lines))
+    if not finished:
         raise typer.Exit(130)
-    print(f"run:     {folder}")
-    print(f"next:    edit-grpo-ref eval {folder} --suite shapes@1:size=64")
 
 
 @app.command("eval")
@@ -134,8 +146,13 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N scenarios.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the ODE.", show_default="as trained")] = None,
-    best_of: Annotated[int, typer.Option(help="Choose among N edits by --reward, which sees mask and target.")] = 1,
-    reward: Annotated[str | None, typer.Option(help="Reward expression of --best-of.")] = None,
+    best_of: Annotated[
+        int, typer.Option(min=1, help="Choose among N edits by --reward, which sees mask and target.")
+    ] = 1,
+    reward: Annotated[
+        str | None,
+        typer.Option(help="Reward expression of --best-of.", show_default="minus the mean errors of both regions"),
+    ] = None,
     paste: Annotated[bool, typer.Option("--paste", help="Keep the source outside the mask.")] = False,
     held_out: Annotated[bool, typer.Option("--held-out", help="Only scenarios that --split left out.")] = False,
     allow_overlap: Annotated[bool, typer.Option("--allow-overlap", help="Evaluate on what it was trained on.")] = False,
@@ -170,7 +187,7 @@ def evaluate(
 def calibrate(
     given: dict[str, Any],
     preset: Preset = None,
-    scenarios: Annotated[int, typer.Option(help="How many to roll out.")] = 8,
+    scenarios: Annotated[int, typer.Option(min=1, help="How many to roll out.")] = 8,
     json: Json = False,
 ) -> None:
     """Measure what samplers leave of a policy: residual noise, spread within groups, ceiling of preservation."""

@@ -140,6 +140,12 @@ class Settings:
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "configuration"
+            if first["type"] == "literal_error":
+                choices, value = get_args(types[name]), first["input"]
+                listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                raise EditbenchError(
+                    f"{name}: {value!r}, expected {listed}{did_you_mean(str(value), choices)}"
+                ) from None
             raise EditbenchError(f"{name}: {first['msg']} (got {first.get('input')!r})") from None
         config.check()
         return config

@@ -30,20 +30,22 @@ def is_benchmark(suite: str) -> bool:
     return name in BUILT_IN["suite"] and name != "folder"
 
 
-def overlap(suite: str, allowed: bool) -> tuple[str, ...]:
-    """Return what has to be told of training on this suite; empty where it is no benchmark.
+def overlap(suite: str, allowed: bool, split: float | None = None) -> tuple[str, ...]:
+    """Return what has to be told of training on this suite, which may be a benchmark now or later.
+
+    Nothing of `grpo_scenes@1`, which is made for training and shares no scene with a benchmark.
 
     Raises:
-        EditbenchError: if it is one and that is not allowed.
+        EditbenchError: if it is a benchmark and that is not allowed.
     """
-    if not is_benchmark(suite):
+    if parse(suite).name == "grpo_scenes@1":
         return ()
-    if not allowed:
+    if is_benchmark(suite) and not allowed:
         raise EditbenchError(
             f"suite {suite!r} is a benchmark: what is trained on it cannot be ranked by it. Train on another suite "
             "(grpo_scenes@1:split=train, folder:PATH …), or say --allow-overlap, which boards will show"
         )
-    return (f"suite:{suite}",)
+    return (f"suite:{suite}" if split is None else f"suite:{suite}[split={split:g}]",)
 
 
 class Prompts:

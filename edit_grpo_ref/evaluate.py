@@ -135,6 +135,8 @@ def evaluate(
     Raises:
         EditbenchError: for anything that is wrong, before the first edit.
     """
+    if reward is not None and best_of == 1:
+        raise EditbenchError(f"reward: {reward!r} chooses among edits, expected --best-of N with it")
     ids = unseen(checkpoint, suite, held_out, allow_overlap)
     named = label or slug(Path(checkpoint).name or checkpoint)
     named = named if label or best_of == 1 else f"{named}-best-of-{best_of}"

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any, Protocol, Self
 import numpy as np
 from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress
+from rich.text import Text
 
 from edit_grpo_ref.config import Settings
 from editbench.console import bar
@@ -63,14 +64,14 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in the output directory."""
+    """Event files in the output directory; what they have of steps after `done` is hidden."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, done: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise EditbenchError("tracker tensorboard is not installed: pip install tensorboard") from None
-        self.writer: Any = SummaryWriter(str(folder / "tensorboard"))
+        self.writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1 if done else None)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Take the numbers of a step."""
@@ -102,6 +103,15 @@ class Trackio:
         self.module.finish()
 
 
+class Bar(Progress):
+    """The bar, and below it what a step says: beside each other, they have no room on a terminal of 80 columns."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield both."""
+        yield from super().get_renderables()
+        yield from (Text(task.fields["below"]) for task in self.tasks if task.fields["below"])
+
+
 class Log:
     """The log of one run; entering it opens the files. A rank that is not `active` says and writes nothing.
 
@@ -119,16 +129,17 @@ class Log:
         self.progress: Progress | None = None
         self.tracker: Tracker | None = None
         if active and config.tracker == "tensorboard":
-            self.tracker = TensorBoard(folder)
+            self.tracker = TensorBoard(folder, done)
         elif active and config.tracker == "trackio":
             self.tracker = Trackio(folder, asdict(config))
 
     def __enter__(self) -> Self:
         if self.active:
             write_whole(self.path, (line for line in _lines(self.path) if json.loads(line)["step"] <= self.done))
-            self.progress = bar(self.console)
+            columns = bar(self.console).columns
+            self.progress = Bar(*columns, console=self.console, disable=not self.console.is_terminal)
             self.progress.start()
-            self.task = self.progress.add_task("train", total=self.steps, completed=self.done, note="")
+            self.task = self.progress.add_task("train", total=self.steps, completed=self.done, note="", below="")
         return self
 
     def __exit__(
@@ -161,7 +172,7 @@ class Log:
             return
         note = _note(entry)
         assert self.progress is not None
-        self.progress.update(self.task, completed=step, note=note)
+        self.progress.update(self.task, completed=step, below=note)
         if not self.console.is_terminal and (step * 20 // self.steps > (step - 1) * 20 // self.steps):
             self.say(f"step {step}/{self.steps}: {note}")
 

@@ -63,7 +63,7 @@ class Recipe:
 
 
 RECIPES = {"tiny": Recipe(), "small": Recipe(width=96, blocks=4, scenes=60_000, steps=30_000)}
-"""`tiny` made the weights in the package; `small` is 4 times as large, for more than a laptop."""
+"""`tiny` made the weights in the package; `small` has 6 times as many and takes hours."""
 
 
 _TINT_CELLS = 4

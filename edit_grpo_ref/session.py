@@ -74,7 +74,8 @@ class Session:
 
     def _save(self) -> None:
         if self.ranks.first:
-            trained_on = (*self.rewards.trained_on, *overlap(self.config.suite, self.config.allow_overlap))
+            told = overlap(self.config.suite, self.config.allow_overlap, self.config.split)
+            trained_on = (*self.rewards.trained_on, *told)
             state = checkpoint.capture(
                 self.policy, self.optimizer, self.ema, self.old, self.done, trained_on, self.config
             )

@@ -87,6 +87,22 @@ def test_files_can_be_read_in_one_sitting(path):
     assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
+TRAINER = {"train": 350, "flow": 250, "credit": 250}
+"""What explains the method, and how long it may be."""
+
+
+@pytest.mark.parametrize("name", TRAINER)
+def test_the_trainers_heart_is_short(name):
+    assert len((ROOT / "edit_grpo_ref" / f"{name}.py").read_text().splitlines()) <= TRAINER[name]
+
+
+@pytest.mark.parametrize("name", ["flow", "credit"])
+def test_the_trainers_mathematics_knows_nothing_but_tensors(name):
+    allowed = {"__future__", "collections.abc", "dataclasses", "hashlib", "json", "math", "random", "typing"}
+    allowed |= {"torch", "torch.nn.functional", "edit_grpo_ref.flow"}
+    assert set(imports(ROOT / "edit_grpo_ref" / f"{name}.py")) <= allowed
+
+
 def loaded_after(code):
     script = f"import sys\n{code}\nprint(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,6 +1,5 @@
 """What a step of training costs on the embedded policy and one thread; compare rows of one run, not runs."""
 
-import statistics
 import time
 from dataclasses import replace
 from functools import partial
@@ -68,34 +67,35 @@ def test_passes_alone(benchmark, run):
     benchmark.pedantic(work, rounds=5, warmup_rounds=1)
 
 
-def seconds(work, rounds):
-    """Median processor time."""
-    work()
-    found = []
-    for _ in range(rounds):
-        start = time.process_time()
+def least(works, rounds):
+    """Least processor time of each, taken in turn: what else the machine does comes on top, now and then, of any."""
+    for work in works.values():
         work()
-        found.append(time.process_time() - start)
-    return statistics.median(found)
+    found = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            found[name] = min(found[name], time.process_time() - start)
+    return found
 
 
 def test_a_step_costs_little_more_than_its_passes_and_credit_next_to_nothing(run, monkeypatch):
-    """Region and dense credit add 1 to 3 % to a step of global_sum, which is 1.1 times its passes.
+    """Of a step of global_sum, region credit adds 0.8 %, dense 1.3 %; and it is 1.1 times its passes.
 
-    The bounds are twice that, so that a busy machine passes. What credit adds is measured with a network that costs
-    nothing, where it cannot hide, and set against a real step.
+    What credit adds is measured with a network that costs nothing, where it cannot hide, on the scenarios of one step;
+    and set against a real step. With six programs on two cores these were 0.7–0.8 %, 1.0–1.3 % and 1.04–1.09.
     """
-    numbers = iter(range(10**9))
+    numbers = iter(range(1, 10**9))
     configs = {mode: replace(run.config, credit=mode) for mode in MODES}
-    whole = seconds(lambda: one_step(run, configs["global_sum"], next(numbers)), rounds=3)
-    bare = seconds(passes(run, run.config), rounds=3)
+    real = {"step": lambda: one_step(run, configs["global_sum"], next(numbers)), "passes": passes(run, run.config)}
+    found = least(real, rounds=4)
     factor = torch.nn.Parameter(torch.ones(()))
     monkeypatch.setattr(type(run.policy), "predict", lambda self, x, level, condition: x * factor)
-    steps = {mode: partial(lambda c: one_step(run, c, next(numbers)), config) for mode, config in configs.items()}
-    around = {mode: seconds(step, rounds=9) for mode, step in steps.items()}
-    added = {mode: (around[mode] - around["global_sum"]) / whole for mode in MODES}
-    assert added["region"] <= 0.06 and added["dense"] <= 0.06, added
-    assert whole <= 1.6 * bare, whole / bare
+    around = least({mode: partial(one_step, run, config, 0) for mode, config in configs.items()}, rounds=15)
+    added = {mode: (around[mode] - around["global_sum"]) / found["step"] for mode in MODES}
+    assert added["region"] <= 0.03 and added["dense"] <= 0.03, added
+    assert found["step"] <= 1.3 * found["passes"], found
 
 
 @pytest.mark.benchmark(group="parts of a step, 60 latents of 256x48")

@@ -1,13 +1,20 @@
+import json
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
 
+from edit_grpo_ref.config import Config
 from edit_grpo_ref.credit import region_weights
 from edit_grpo_ref.flow import draw, log_prob, transition
+from edit_grpo_ref.options import configure, presets
 from edit_grpo_ref.policies import Policy, load_policy, select
 from edit_grpo_ref.policies.diffusers import Diffusers, working_size
 from edit_grpo_ref.policies.packing import pack, unpack
+from edit_grpo_ref.train import train
 from edit_grpo_ref.trust import Region, loss, region_mean
 from editbench.types import EditbenchError, EditRequest
 
@@ -430,6 +437,23 @@ def test_every_family_trains_with_the_program(family, toy_pipeline, trained):
         assert line["grad_norm"] > 0
     assert steps[0]["edit/kl"] == 0
     assert steps[1]["edit/kl"] > 0  # away from the adapters switched off
+
+
+def test_the_preset_for_one_gpu_trains(toy_pipeline, told):
+    """All its options but the model, the device and what makes it long."""
+    preset = presets()["kontext-1gpu"]
+    model = preset["policy"].replace("black-forest-labs/FLUX.1-Kontext-dev", str(toy_pipeline("kontext").folder))
+    small = {"policy": model.replace("device=cuda,area=262144,lora=32", "device=cpu,area=4096,lora=2")}
+    small |= {name: preset[name].replace("size=512", "size=96") for name in ("suite", "validation")}
+    small |= {"samples": 3, "denoising_steps": 4, "eval_steps": 3, "steps": 2, "validate_on": 1}
+    assert small["policy"] != model and "checkpointing=true" in model
+    config = configure(Config, "kontext-1gpu", {**small, "output_dir": told()["output_dir"]})
+    assert train(config)
+    log = [json.loads(line) for line in (Path(config.output_dir) / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "validation/edit" in line] == [0, 2]
+    for line in [line for line in log if "loss" in line]:
+        assert line["edit/ratio"] == line["keep/ratio"] == 1 and not line["failed"]
+        assert math.isfinite(line["grad_norm"]) and line["skipped"] == 0
 
 
 # --------------------------------------------------------------------------------------------------------- names

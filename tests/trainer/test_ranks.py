@@ -27,7 +27,7 @@ def free_port():
 
 
 def run_ranks(options, count):
-    """Start processes as torchrun does, with its variables."""
+    """Start processes as torchrun does, with its variables; return what each prints."""
     flags = []
     for name, value in options.items():
         flags += [f"--{name.replace('_', '-')}", "none" if value is None else str(value)]
@@ -36,10 +36,14 @@ def run_ranks(options, count):
     for rank in range(count):
         environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         command = [sys.executable, "-m", "edit_grpo_ref", "train", *flags]
-        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, **pipes, text=True, env=environment))
+    printed = []
     for process in processes:
-        _, error = process.communicate(timeout=120)
+        out, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
+        printed.append(out + error)
+    return printed
 
 
 @pytest.fixture
@@ -59,7 +63,8 @@ def moody(tmp_path):
 def test_two_ranks_give_the_trajectory_of_one_with_accumulation(told, tmp_path, moody):
     """Five prompts, so that ranks have unequal shares; batches as large as a rank's smallest share."""
     options = told(prompts=5, steps=4, credit="dense", kl_keep=0.1, std="batch", reward_edit=moody, batch=8)
-    run_ranks({**options, "output_dir": str(tmp_path / "two")}, 2)
+    first, second = run_ranks({**options, "output_dir": str(tmp_path / "two")}, 2)
+    assert "run: " in first and "step 4/4" in first and "run: " not in second and "step" not in second
     train(configure(Config, None, {**options, "output_dir": str(tmp_path / "one")}))
     one, two = (read(tmp_path / name) for name in ("one", "two"))
     assert one.step == two.step == 4

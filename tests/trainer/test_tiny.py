@@ -17,7 +17,7 @@ from edit_grpo_ref.policies import Policy, load_policy
 from edit_grpo_ref.policies.packing import pack, pack_weights, unpack
 from edit_grpo_ref.policies.tiny import WEIGHTS, Tiny, as_latents, number_words, words_of
 from edit_grpo_ref.policies.tiny_network import PADDING, UNKNOWN, WORDS, Architecture, Network
-from edit_grpo_ref.pretrain import Batches, Recipe, Student, pretrain
+from edit_grpo_ref.pretrain import RECIPES, Batches, Recipe, Student, pretrain
 from edit_grpo_ref.rollout import edit
 from edit_grpo_ref.scenes import CATEGORIES, Scenes
 from editbench.metrics.checks import Success
@@ -292,6 +292,15 @@ def test_what_is_written_is_a_policy(tmp_path, requests):
     assert told[-1].step == told[-1].steps == SMALL.steps and np.isfinite(told[-1].loss)
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
         assert all(file.get_tensor(name).dtype == torch.float16 for name in file.keys())  # noqa: SIM118
+
+
+def test_the_small_recipe_makes_a_larger_policy_of_the_same_kind(tiny, tmp_path, requests):
+    assert tiny._network.architecture == Architecture(len(tiny._parts.vocabulary) + 2, Recipe.width, Recipe.blocks)
+    assert RECIPES["tiny"] == Recipe()
+    pretrain(tmp_path / "w.safetensors", dataclasses.replace(RECIPES["small"], steps=1, scenes=8, batch=2), threads=1)
+    policy = Tiny(tmp_path / "w.safetensors")
+    assert 3e6 < sum(parameter.numel() for parameter in policy.trainable().values()) < 3.5e6
+    assert edit(policy, requests[:1], 2)[0].shape == (64, 64, 3)
 
 
 def test_a_policy_that_sees_the_mask_asks_for_it(tmp_path, requests):

@@ -47,6 +47,18 @@ def test_an_unchanged_policy_has_ratio_one_to_the_last_bit(trained, sampler, sto
             assert line[f"{region}/moved"] == 0.0 and line[f"{region}/clip_fraction"] == 0.0
 
 
+@pytest.mark.parametrize("store", ["float32", "bfloat16"])
+def test_latents_are_kept_as_it_is_told(told, store):
+    """What is kept is what comes back from storage; with more in it, the ratio above would be 1 for no reason."""
+    config = configure(Config, None, told(window="all", store_dtype=store))
+    policy = load_policy(config.policy)
+    sampling = program.sampling_of(config, policy, 0)
+    (batch,), _ = program.roll_out(config, policy, sampling, Prompts(config.suite, 3, 0)(0), 0)
+    for latent in (*(move.x for move in batch.moves), *(move.after for move in batch.moves), batch.x0):
+        assert latent.dtype == torch.float32
+        assert torch.equal(latent, latent.bfloat16().float()) == (store == "bfloat16")
+
+
 def test_a_second_pass_over_the_samples_is_off_policy(trained):
     (line,) = lines_of_training(trained(updates=2, steps=1, learning_rate=3e-2))
     assert line["edit/moved"] > 0 and line["edit/clip_fraction"] > 0
@@ -389,6 +401,8 @@ def test_learning_rate_and_average():
 def test_training_on_a_benchmark_is_refused_unless_it_is_told(told, trained):
     assert is_benchmark("shapes@1:size=64") and is_benchmark("photos@1")
     assert not is_benchmark("folder:some/where") and not is_benchmark(SUITE)
+    assert overlap("folder:some/where", False, 0.8) == ("suite:folder:some/where[split=0.8]",)
+    assert overlap("grpo_scenes@1:split=train", False) == ()
     with pytest.raises(EditbenchError, match=r"cannot be ranked by it.*--allow-overlap"):
         overlap("shapes@1:size=64", allowed=False)
     with pytest.raises(EditbenchError, match="--allow-overlap"):
@@ -424,7 +438,8 @@ def test_a_split_takes_whole_clusters_and_the_order_is_a_function_of_the_seed():
     ("given", "message"),
     [
         ({"creidt": "region"}, "unknown option 'creidt': did you mean 'credit'"),
-        ({"credit": "regoin"}, "credit: .*'regoin'"),
+        ({"credit": "regoin"}, r"^credit: 'regoin', expected global_sum, .* or dense: did you mean 'region'\?$"),
+        ({"tracker": "wandb"}, "^tracker: 'wandb', expected none, tensorboard or trackio$"),
         ({"samples": 1}, "samples: 1, expected 2 to"),
         ({"weight": "1.5"}, "weight: '1.5', expected a number from 0 to 1, area or equal"),
         ({"weight": "area", "credit": "global_sum"}, "weight: 'area', expected a number from 0 to 1 for credit"),

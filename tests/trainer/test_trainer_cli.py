@@ -1,5 +1,6 @@
 """The command line, checkpoints as editors of the harness, evaluation, calibration, the log and its pictures."""
 
+import io
 import json
 import re
 import subprocess
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 import editbench as eb
 from edit_grpo_ref import evaluate as evaluation
+from edit_grpo_ref import log
 from edit_grpo_ref.calibrate import calibrate, residual_noise
 from edit_grpo_ref.checkpoint import FILE
 from edit_grpo_ref.config import Config
@@ -104,9 +107,11 @@ def test_every_option_is_a_flag_with_a_description():
         (["train", "--preset", "tiny"], 2, "unknown preset 'tiny': did you mean 'tiny-cpu'?"),
         (["train", "--reward-keep", "1 - [mea:region=keep]"], 2, "at character 5: unknown metric 'mea': did you mean"),
         (["train", "--suite", "shapes@1"], 2, "suite 'shapes@1' is a benchmark"),
-        (["train", "--credit", "regoin"], 2, "'regoin' is not one of"),
+        (["train", "--credit", "regoin"], 2, "credit: 'regoin', expected global_sum, advantage_sum, region or dense: "),
+        (["train-nft", "--old", "slwo"], 2, "old: 'slwo', expected current, slow or late: did you mean 'slow'?"),
         (["train", "--samples", "1"], 2, "samples: 1, expected 2 to"),
         (["eval", "nowhere"], 2, "no checkpoint 'nowhere'"),
+        (["eval", "base", "--reward", "[mae:region=keep]"], 2, "chooses among edits, expected --best-of N with it"),
         (["train", "--output-dir", "/proc/nowhere/run"], 4, "cannot write"),
     ],
 )
@@ -116,14 +121,23 @@ def test_errors_are_one_line_and_have_a_code(arguments, code, message, tmp_path,
     from edit_grpo_ref.cli import app
 
     monkeypatch.chdir(tmp_path)
-    if arguments[0] == "train":
+    if arguments[0].startswith("train"):
         arguments = [*arguments, *(["--policy", POLICY] if "--policy" not in arguments else [])]
         arguments += ["--validation", "none"] + ([] if "--suite" in arguments else ["--suite", SUITE])
     done = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
     assert done.exit_code == code
     assert message in done.stderr and "Traceback" not in done.stderr
-    if done.stderr.startswith("edit-grpo-ref"):
-        assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("edit-grpo-ref: ") and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["eval", "base", "--best-of", "0"], ["calibrate", "--scenarios", "0"]])
+def test_nothing_is_measured_on_nothing(arguments):
+    from typer.testing import CliRunner
+
+    from edit_grpo_ref.cli import app
+
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "300", "TERM": "dumb"})
+    assert done.exit_code == 2 and arguments[-2] in done.stderr and "greater than or equal to 1" in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +165,9 @@ def test_a_checkpoint_is_an_editor_of_the_harness(checkpoint, tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["statuses"] == {"ok": 3}
     editor = json.loads((tmp_path / "run" / "records.jsonl").read_text().splitlines()[0])["editor"]
-    assert editor["trained_on"] == ["mae:region=keep", "target:mae,region=edit"] and editor["mask_access"] == "none"
+    seen = f"suite:{SUITE}:count=16[split=0.5]"
+    assert editor["trained_on"] == ["mae:region=keep", "target:mae,region=edit", seen]
+    assert editor["mask_access"] == "none"
     digest = spec_of(GrpoEditor(str(checkpoint)))[-12:]
     assert editor["spec"] == f"grpo:{checkpoint},sha256={digest}"
 
@@ -228,7 +244,8 @@ def test_best_of_n_and_paste_back(checkpoint, tmp_path):
     suite = load_suite(f"{SUITE}:count=4")
     spec = evaluation.editor_spec(str(checkpoint), None, 4, "-[mae:region=keep]", paste=True)
     editor = create("editor", spec.replace("grpo:", "edit_grpo_ref.editor:GrpoEditor:"))
-    assert isinstance(editor, Composite) and editor.trained_on == ("mae:region=keep", "target:mae,region=edit")
+    seen = f"suite:{SUITE}:count=16[split=0.5]"
+    assert isinstance(editor, Composite) and editor.trained_on == ("mae:region=keep", seen, "target:mae,region=edit")
     best = editor.editor
     for scenario in suite:
         task = Task(scenario, 0, 0)
@@ -317,6 +334,21 @@ def test_the_log_has_what_the_readme_explains(checkpoint):
         assert f"`{general}`" in readme, f"{name} is logged and not explained"
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_shows_how_far_it_is_and_what_the_step_says(checkpoint, told, tmp_path, monkeypatch, width):
+    lines = [json.loads(line) for line in (checkpoint / "log.jsonl").read_text().splitlines()]
+    (*_, step) = (line for line in lines if "loss" in line)
+    terminal = io.StringIO()
+    monkeypatch.setattr(log, "Console", lambda stderr: Console(file=terminal, width=width, force_terminal=True))
+    with Log(tmp_path, configure(Config, None, told(steps=9)), 4) as opened:
+        opened.write(5, {**step, "failed": {"timeout": 3}})
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()).split("train")[-1]
+    assert "5/9" in shown and "0:00:0" in shown and "…" not in shown
+    told_below = " ".join(shown.split())
+    for words in ("reward -", "σA", "clip 0/0", "KL 0/0", "zero variance 0/0", "failed 3", "rollout", "update"):
+        assert words in told_below
+
+
 LINK = re.compile(r"\[`(\w+)`\]\(([\w/]+\.py)#L(\d+)\)")
 
 
@@ -328,6 +360,11 @@ def test_the_readme_links_to_what_it_says():
         lines = (HERE.parents[1] / "edit_grpo_ref" / file).read_text().splitlines()
         defined = [n for n, line in enumerate(lines, 1) if re.match(rf"\s*(def|class) {name}\b", line)]
         assert int(number) in defined, f"{name} is at {file}#L{defined}, not #L{number}"
+    tables = re.findall(r"^\| detail \| where \| source \|\n\|[-|]+\n((?:\|.*\n)+)", readme, re.MULTILINE)
+    assert len(tables) == readme.count("| where |") == 4
+    for row in "".join(tables).splitlines():
+        detail, where, source = re.split(r"(?<!\\) \| ", row.strip("| "))
+        assert detail and LINK.match(where) and source, row
 
 
 def test_a_grid_shows_source_mask_before_after_and_difference(checkpoint):
@@ -366,6 +403,23 @@ def test_a_tracker_that_is_not_installed_is_named(told, tmp_path, monkeypatch):
             Log(tmp_path, configure(Config, None, told(tracker=tracker)), 0)
 
 
+def test_tensorboard_shows_what_the_log_says_after_a_kill_too(told):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = told(tracker="tensorboard", validation=SUITE, validate_on=2)
+    config, folder = configure(Config, None, options), Path(options["output_dir"])
+    train(config)
+    with Log(folder, config, 2) as log:  # of a process that is killed before it saves
+        log.write(3, {"reward/edit": 9.0})
+    train(configure(Config, None, {**options, "steps": 4}))
+    shown = EventAccumulator(str(folder / "tensorboard")).Reload()
+    logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    for name in ("reward/edit", "keep/moved", "validation/keep", "seconds/update"):
+        wanted = [(line["step"], pytest.approx(line[name])) for line in logged if name in line]
+        assert [(point.step, point.value) for point in shown.Scalars(name)] == wanted, name
+
+
 def test_trackers_get_the_numbers(told, monkeypatch):
     seen = []
     fake = types.ModuleType("trackio")
@@ -378,8 +432,8 @@ def test_trackers_get_the_numbers(told, monkeypatch):
     board = types.ModuleType("torch.utils.tensorboard")
 
     class SummaryWriter:
-        def __init__(self, folder):
-            seen.append(folder)
+        def __init__(self, folder, purge_step):
+            seen.append(purge_step)
 
         def add_scalar(self, name, value, step):
             seen.append((name, step))
@@ -391,3 +445,4 @@ def test_trackers_get_the_numbers(told, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
     train(configure(Config, None, told(tracker="tensorboard", steps=3)))
     assert ("grad_norm", 3) in seen and ("grad_norm", 2) not in seen and seen[-1] == "closed"  # it was resumed
+    assert 3 in seen  # and what a killed process had of step 3 is hidden
