@@ -361,7 +361,7 @@ def test_the_readme_links_to_what_it_says():
         defined = [n for n, line in enumerate(lines, 1) if re.match(rf"\s*(def|class) {name}\b", line)]
         assert int(number) in defined, f"{name} is at {file}#L{defined}, not #L{number}"
     tables = re.findall(r"^\| detail \| where \| source \|\n\|[-|]+\n((?:\|.*\n)+)", readme, re.MULTILINE)
-    assert len(tables) == readme.count("| where |") == 4
+    assert len(tables) == readme.count("| where |") == 5
     for row in "".join(tables).splitlines():
         detail, where, source = re.split(r"(?<!\\) \| ", row.strip("| "))
         assert detail and LINK.match(where) and source, row
