@@ -80,7 +80,7 @@ class Settings:
     advantage_clip: float = 5.0
     """Advantages are cut off at ± this."""
     placebo: bool = False
-    """Use the mask of another scenario for credit: a control."""
+    """Use the mask of another scenario for credit, and turn the maps of dense credit by 180 degrees: a control."""
 
     # ---------------------------------------------------------------------------------------------- update
     updates: int = 1

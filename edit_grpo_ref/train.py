@@ -142,7 +142,10 @@ def dense_maps(
     grid: tuple[int, int],
     rewards: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """Return reward maps `(P, G, h, w)` of all ranks by region; a scenario without a target keeps its one reward."""
+    """Return reward maps `(P, G, h, w)` of all ranks by region; a scenario without a target keeps its one reward.
+
+    In the placebo they are turned upside down: each cell answers for what happened in the one opposite.
+    """
     names = ("keep", "edit") if config.dense_edit else ("keep",)
     mine = ranks.share(config.prompts)
     table = {name: torch.zeros(config.prompts, config.samples, *grid) for name in names}
@@ -151,7 +154,8 @@ def dense_maps(
         for name in names:
             flat = rewards[name][prompt].float()[:, None, None].expand(-1, *grid)
             table[name][prompt] = torch.from_numpy(maps[name]) if found[name] else flat
-    return {name: ranks.sum(values) for name, values in table.items()}
+    summed = {name: ranks.sum(values) for name, values in table.items()}
+    return {name: values.flip(-2, -1) for name, values in summed.items()} if config.placebo else summed
 
 
 def by_size(config: Settings, advantages: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

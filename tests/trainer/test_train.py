@@ -325,6 +325,15 @@ def test_placebo_gives_each_prompt_the_mask_of_another(trained, tmp_path, monkey
     assert sorted(true) == sorted(placebo) and all(a != b for a, b in zip(true, placebo, strict=True))
 
 
+def test_placebo_turns_the_maps_of_dense_credit(told):
+    config = configure(Config, None, told(prompts=4, batch=4, credit="dense"))
+    (true, _, _, _) = advantages_with(config, 1)[0]
+    for count in (1, 2):
+        (placebo, _, _, _) = advantages_with(replace(config, placebo=True), count)[0]
+        for name in ("edit", "keep"):
+            assert torch.equal(placebo[name], true[name].flip(-2, -1)) and not torch.equal(placebo[name], true[name])
+
+
 def test_a_scenario_without_target_keeps_its_one_edit_reward(told):
     """Dense credit where there is a map, one advantage where there is none."""
     options = told(credit="dense", reward_edit="[mae:region=edit]")
