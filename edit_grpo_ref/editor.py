@@ -1,4 +1,7 @@
-"""Any checkpoint is an editor: `editbench run --editor grpo:PATH`. It samples the ODE and sees no mask."""
+"""Any checkpoint is an editor: `editbench run --editor grpo:PATH`. It samples the ODE and sees no mask.
+
+Three come with the package: the policy as it was pre-trained, and two of the study's runs.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from editbench.registry import bare
+from editbench.specs import did_you_mean
 from editbench.types import EditbenchError, EditRequest, Image, MaskAccess
 
 if TYPE_CHECKING:  # finding out about an editor must not cost the seconds that torch takes
@@ -17,6 +22,29 @@ if TYPE_CHECKING:  # finding out about an editor must not cost the seconds that 
 
 BASE = "base"
 """`grpo:base` is the embedded policy as it was pre-trained."""
+PACKAGED = ("flow", "edit")
+"""`grpo:flow` and `grpo:edit` are runs of the study, by Flow-GRPO and with credit by region: study/NOTES.md."""
+
+
+def locate(checkpoint: str) -> Path:
+    """Return the file of a checkpoint other than `base`.
+
+    Raises:
+        EditbenchError: if it is not there.
+    """
+    from edit_grpo_ref.checkpoint import FILE
+
+    if checkpoint in PACKAGED:
+        return Path(str(files("edit_grpo_ref"))) / "checkpoints" / f"{checkpoint}.safetensors"
+    path = Path(checkpoint)
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        names = (BASE, *PACKAGED)
+        raise EditbenchError(
+            f"no checkpoint {str(file)!r}: expected what `edit-grpo-ref train` wrote, or one of {', '.join(names)}"
+            f"{did_you_mean(checkpoint, names)}"
+        )
+    return file
 
 
 @dataclass(frozen=True)
@@ -24,7 +52,7 @@ class GrpoEditor:
     """A trained policy as an editor.
 
     Args:
-        checkpoint: the output directory of `edit-grpo-ref train`, the checkpoint in it, or `base`.
+        checkpoint: the output directory of `edit-grpo-ref train`, the checkpoint in it, or `base`, `flow` or `edit`.
         steps: of the ODE; by default as many as the run was told.
         weights: `ema`, the moving average if there is one, or `last`.
         sha256: first 12 digits of the hash of the checkpoint; written into every spec, so that a run is never resumed
@@ -47,12 +75,7 @@ class GrpoEditor:
             if self.sha256 is not None:
                 raise ValueError("base has no sha256: it comes with the package")
             return
-        from edit_grpo_ref.checkpoint import FILE
-
-        path = Path(self.checkpoint)
-        file = path / FILE if path.is_dir() else path
-        if not file.is_file():
-            raise EditbenchError(f"no checkpoint {str(file)!r}: expected what `edit-grpo-ref train` wrote, or {BASE}")
+        file = locate(self.checkpoint)
         found = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
         if self.sha256 not in (None, found):
             raise EditbenchError(f"{file} has sha256 {found}…, expected {self.sha256}…: it was trained on since")
@@ -67,7 +90,7 @@ class GrpoEditor:
 
         if self.checkpoint == BASE:
             return load_policy("tiny"), self.steps or Config.denoising_steps, ()
-        found = read(Path(self.checkpoint), weights_only=True)
+        found = read(locate(self.checkpoint), weights_only=True)
         policy = load_policy(found.policy)
         assign(policy, found.ema if found.ema and self.weights == "ema" else found.parameters)
         steps = self.steps or found.config.get("eval_steps") or found.config["denoising_steps"]

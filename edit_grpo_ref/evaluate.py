@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edit_grpo_ref.data import in_split
-from edit_grpo_ref.editor import BASE
+from edit_grpo_ref.editor import BASE, locate
 from edit_grpo_ref.rewards import Rewards, load_rewards
 from editbench.console import follow, summarise
 from editbench.plan import RunConfig, make_plan, sample_seed
@@ -91,7 +91,7 @@ def unseen(checkpoint: str, suite: str, held_out: bool, allow_overlap: bool) -> 
         return ()
     from edit_grpo_ref.checkpoint import read
 
-    told = read(Path(checkpoint), weights_only=True).config
+    told = read(locate(checkpoint), weights_only=True).config
     if not _same_scenarios(told["suite"], suite):
         if held_out:
             raise EditbenchError(f"{checkpoint} was trained on {told['suite']}, of which {suite} holds nothing out")

@@ -34,6 +34,8 @@ EDITORS = (
     "recolor:leak=0.3",
     "harmonise",
 )
+TRAINED = ("grpo:base", "grpo:flow", "grpo:edit")
+"""Editors of the reference trainer, which are networks and know nothing but shapes."""
 NETWORKS = {
     "shapes@1": ("st_lpips:region=keep", "clip_score:region=all,model=shapes-tiny"),
     "photos@1": ("st_lpips:region=keep",),
@@ -59,7 +61,7 @@ class Job:
 
 
 def jobs(output_dir: Path, full: bool) -> list[Job]:
-    """Return what the demo runs; photographs have no ground truth, so no `target`."""
+    """Return what the demo runs; photographs have no ground truth, so no `target`, and are no shapes."""
     return [
         Job(
             suite,
@@ -69,18 +71,20 @@ def jobs(output_dir: Path, full: bool) -> list[Job]:
             str(output_dir / suite / slug(editor)),
         )
         for suite, each in EACH.items()
-        for editor in EDITORS
-        if editor != "target" or suite not in WITHOUT_TARGETS
+        for editor in (*EDITORS, *TRAINED)
+        if suite not in WITHOUT_TARGETS or editor not in ("target", *TRAINED)
     ]
 
 
 def _edit(job: Job) -> None:
-    config = RunConfig(job.suite, job.editor, each=job.each, output_dir=job.output_dir)
+    config = RunConfig(job.suite, job.editor, label=job.editor, each=job.each, output_dir=job.output_dir)
     for _ in carry_out(make_plan(config, metrics=PIXELS)):
         pass
 
 
-def _score(job: Job) -> None:
+def _run_networks(job: Job) -> None:
+    if job.editor in TRAINED:
+        _edit(job)
     for _ in carry_out(plan_of_run(Path(job.output_dir), ",".join(job.networks)), edit=False):
         pass
 
@@ -108,13 +112,12 @@ def run_demo(output_dir: Path, full: bool) -> None:
     todo = jobs(output_dir, full)
     subset = " and ".join(suite if full else f"{suite} ({each} of every category)" for suite, each in EACH.items())
     rest = "" if full else "; --full runs every scenario, and networks on the photographs"
-    console.print(f"{len(EDITORS)} editors on {subset}{rest}", highlight=False)
+    console.print(f"{len({job.editor for job in todo})} editors on {subset}{rest}", highlight=False)
     cores = os.cpu_count() or 1
-    _follow("edits and pixels", _edit, todo, min(cores, len(todo)), 1, console)
-    with_networks = [job for job in todo if job.networks]
-    _follow(
-        "networks", _score, with_networks, 1, cores, console
-    )  # in one process: each would hold PyTorch and its weights
+    without = [job for job in todo if job.editor not in TRAINED]
+    _follow("edits and pixels", _edit, without, min(cores, len(without)), 1, console)
+    with_networks = [job for job in todo if job.networks]  # in one process: each would hold PyTorch and its weights
+    _follow("networks", _run_networks, with_networks, 1, cores, console)
     boards = load([Path(job.output_dir) for job in todo])
     written = export(boards, output_dir / "boards.csv", output_dir / "index.html")
     show_boards(boards)

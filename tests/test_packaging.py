@@ -50,6 +50,8 @@ def test_the_wheel_runs_the_demo_away_from_the_clone(distributions, tmp_path):
     first = {row["suite"].split("[")[0]: row for row in reversed(rows) if row["metric"] == "composite"}
     assert first["shapes@1"]["label"] == "target"
     assert {row["label"] for row in rows if row["suite"].startswith("photos@1")} >= {"identity", "recolor", "shuffle"}
+    shapes = {row["label"]: row for row in rows if row["suite"].startswith("shapes@1") and row["metric"] == "composite"}
+    assert all(float(shapes[f"grpo:{name}"]["mean"]) > 0 for name in ("base", "flow", "edit"))
 
 
 def test_the_sdist_builds_the_same_package(distributions, tmp_path):

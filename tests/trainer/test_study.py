@@ -67,11 +67,12 @@ def test_the_full_plan_has_the_size_that_the_criterion_needs():
     for name, method in plan.methods.items():
         assert method.seeds >= 3, name
     budgets = {
-        (config.steps, config.prompts, config.samples, config.updates, config.denoising_steps)
+        (config.steps, config.prompts, config.samples, config.updates, config.denoising_steps, long)
         for unit in plan.units()
         if (config := plan.config(unit)) is not None
+        for long in [unit.method.endswith("_long")]
     }
-    assert len(budgets) == 1
+    assert len(budgets) == 2, "one budget, and one five times as large for those that are named so"
 
 
 def change(data, path, value):
