@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 WIDTH, HEIGHT = 760, 400
 LEFT, RIGHT, TOP, BOTTOM = 74, 190, 40, 56
 """Margins; the legend stands in the right one."""
-COLOURS = ("#1f5fd0", "#c2410c", "#1a7f4b", "#8b2fc9", "#b3261e", "#666c78", "#0f7c8c", "#9a5b00", "#d0358f", "#4d5b00")
+COLOURS = ("#1f5fd0", "#c2410c", "#1a7f4b", "#8b2fc9", "#a67c00", "#666c78", "#0f7c8c", "#b3261e", "#d0358f", "#4d5b00")
 DASHES = ("", "6 3", "2 3")
 
 Place = tuple[float, float]
