@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from filelock import FileLock
 from edit_grpo_ref.checkpoint import FILE, encode, for_editing, read
 from edit_grpo_ref.config import Config, NftConfig
 from edit_grpo_ref.options import configure
+from edit_grpo_ref.rewards import load_rewards
 from edit_grpo_ref.study.plan import Unit, load_plan, read_plan
 from edit_grpo_ref.study.run import Clock, _fits, run
 from edit_grpo_ref.study.unit import Folders, carry_out, compute, is_done, read_facts
@@ -24,6 +26,7 @@ from edit_grpo_ref.train import train
 from edit_grpo_ref.train_nft import train as train_nft
 from editbench.records import read_records
 from editbench.registry import create
+from editbench.suites import load_suite
 from editbench.types import EditbenchError
 
 METRICS = ["composite", "success", "target:mae,region=edit", "mae:region=keep", "seam", "leak_profile"]
@@ -57,6 +60,18 @@ def test_the_plans_of_the_package_load_and_their_units_have_names_of_their_own(q
     for unit in plan.units():
         if plan.methods[unit.method].program == "none":
             create("editor", plan.editor(unit))
+
+
+@pytest.mark.parametrize("name", ["tuning", "stress"])
+def test_the_other_plans_can_be_run_too(name):
+    plan = load_plan(Path(str(files("edit_grpo_ref.study"))) / f"{name}.yaml")
+    full = load_plan(None)
+    for unit in plan.units():
+        config = plan.config(unit)
+        if config is not None:
+            load_suite(config.suite)
+            load_rewards({"edit": config.reward_edit, "keep": config.reward_keep})
+            assert config.steps * config.prompts * config.samples == 720 == full.common["steps"] * 60
 
 
 def test_the_full_plan_has_the_size_that_the_criterion_needs():
