@@ -20,8 +20,9 @@ LOCALITY = ("psnr:region=keep", "ssim:region=keep", "mae:region=keep", "changed:
 
 
 @pytest.fixture(scope="module")
-def boards():
-    return {board.suite.name: board for board in leaderboards.load([ROOT])}
+def boards(tmp_path_factory):
+    found = leaderboards.load([copied(tmp_path_factory.mktemp("boards"))])
+    return {board.suite.name: board for board in found}
 
 
 def cells(board, metric):
@@ -34,13 +35,18 @@ def means(board, metric):
     return {label: cell.estimate.mean for label, cell in cells(board, metric).items()}
 
 
+def copied(tmp_path):
+    """A copy of the folder without the study, which has hundreds of record files."""
+    return shutil.copytree(ROOT, tmp_path / "leaderboards", ignore=shutil.ignore_patterns("edit_grpo_ref@1*", "study"))
+
+
 def test_every_committed_file_is_what_the_records_give():
     assert leaderboards.check(ROOT) == []
 
 
 @pytest.mark.parametrize("name", ["shapes@1.csv", "photos@1.csv", "index.html"])
 def test_a_changed_byte_is_found(name, tmp_path):
-    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    copy = copied(tmp_path)
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
@@ -50,14 +56,14 @@ def test_a_changed_byte_is_found(name, tmp_path):
 
 
 def test_a_table_without_records_is_found(tmp_path):
-    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    copy = copied(tmp_path)
     (copy / "mine@1.csv").write_text("label,score\nmine,100\n")
     assert leaderboards.check(copy) == [copy / "mine@1.csv"]
 
 
 def test_a_selection_is_refused(tmp_path):
     run = eb.run("identity", suite="photos@1", limit=1, metrics=["success"], output_dir=str(tmp_path / "run"))
-    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    copy = copied(tmp_path)
     shutil.copy(run.path / "records.jsonl", copy / "records" / "photos@1" / "part.jsonl")
     with pytest.raises(eb.EditbenchError, match="full runs only"):
         leaderboards.load([copy])
@@ -65,7 +71,7 @@ def test_a_selection_is_refused(tmp_path):
 
 def changed(tmp_path, change, name="recolor.jsonl.gz"):
     """A copy of the folder in which one record file was changed: a function of its lines, parsed."""
-    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    copy = copied(tmp_path)
     path = copy / "records" / "photos@1" / "recolor.jsonl.gz"
     lines = change([json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()])
     path.unlink()
@@ -271,10 +277,9 @@ def test_csvs_load_in_pandas_with_numbers_as_numbers():
 
 
 def test_a_board_with_a_name_of_its_own_has_a_table_and_stays_off_the_page(tmp_path):
-    copy = shutil.copytree(ROOT, tmp_path / "leaderboards")
+    copy = copied(tmp_path)
     run = eb.run("identity", suite="shapes@1:size=64", metrics=["success"], output_dir=str(tmp_path / "run"))
     folder = copy / "records" / "edit_grpo_ref@1"
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copy(run.path / "records.jsonl", folder / "identity.jsonl")
     leaderboards.write(copy)
