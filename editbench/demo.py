@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from editbench.console import bar, show_boards
 from editbench.leaderboards import export, load
 from editbench.loops import carry_out
 from editbench.metrics import DEFAULT_METRICS
+from editbench.orphans import when_orphaned
 from editbench.plan import RunConfig, make_plan, plan_of_run
 from editbench.specs import slug
 
@@ -90,14 +91,8 @@ def _run_networks(job: Job) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process soon after its parent, however that ended: nobody would wait for its work."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    """End this process soon after its parent: nobody would wait for its work."""
+    when_orphaned(parent, partial(os._exit, 1))
 
 
 def run_demo(output_dir: Path, full: bool) -> None:

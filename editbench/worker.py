@@ -7,11 +7,11 @@ import os
 import shutil
 import signal
 import sys
-import threading
-import time
+from functools import partial
 
 from editbench.editors import load_editor
 from editbench.execute import InProcess
+from editbench.orphans import when_orphaned
 from editbench.records import encodable, stable_reason
 from editbench.types import Editor
 from editbench.wire import pack_attempts, read_frame, unpack_requests, write_frame
@@ -53,20 +53,9 @@ def _end(folder: str) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _end_with(parent: int, folder: str) -> None:
-    """End soon after the parent, however that ended: nobody would wait for the work."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        _end(folder)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
     _, spec, parent, folder = sys.argv
-    _end_with(int(parent), folder)
+    when_orphaned(int(parent), partial(_end, folder))  # nobody would wait for the work
     with contextlib.suppress(BrokenPipeError):  # the parent has ended
         serve(spec)
     _end(folder)

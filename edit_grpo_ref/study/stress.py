@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from editbench.images import pixels_sha256
 from editbench.regions import Mask
-from editbench.registry import nested
+from editbench.registry import create, nested
 from editbench.types import Content, Direction, EditbenchError, Need, Sample, Scenario, Suite, Value
 
 DILATION, SHIFT = 1 / 16, 1 / 8
@@ -182,12 +182,13 @@ class Judge:
 
     def score(self, samples: Sequence[Sample]) -> list[Value]:
         """Return one mark a sample."""
-        return [self._mark(sample) for sample in samples]
+        edit, keep = (create("metric", spec).score(samples) for spec in ("target:mae,region=edit", "mae:region=keep"))
+        return [
+            -edit_error - self.bias * keep_error + self.noise * _normal(sample)
+            for edit_error, keep_error, sample in zip(edit, keep, samples, strict=True)
+        ]
 
-    def _mark(self, sample: Sample) -> float:
-        scenario, output = sample.scenario, sample.output.astype(np.float64)
-        assert scenario.target is not None
-        edit = np.abs(output - scenario.target)[scenario.mask].mean() / 255
-        keep = np.abs(output - scenario.source)[~scenario.mask].mean() / 255
-        seed = int(hashlib.sha256(f"{scenario.id} {pixels_sha256(sample.output)}".encode()).hexdigest()[:15], 16)
-        return float(-edit - self.bias * keep + self.noise * np.random.default_rng(seed).standard_normal())
+
+def _normal(sample: Sample) -> float:
+    digest = hashlib.sha256(f"{sample.scenario.id} {pixels_sha256(sample.output)}".encode()).hexdigest()
+    return float(np.random.default_rng(int(digest[:15], 16)).standard_normal())

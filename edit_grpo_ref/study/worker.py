@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 from edit_grpo_ref.study.plan import StudyPlan, Unit
 from edit_grpo_ref.study.unit import Folders, carry_out
+from editbench.orphans import when_orphaned
 
 DONE, FAILED, STOPPED = 0, 1, 130
 
@@ -23,7 +23,7 @@ def work(plan: StudyPlan, unit: Unit, folders: Folders, parent: int) -> None:
     reaches the parent alone, which passes it on once, as SIGTERM.
     """
     os.setpgid(0, 0)
-    _end_with(parent)
+    when_orphaned(parent, partial(os.kill, os.getpid(), signal.SIGTERM))  # nobody would start what comes next
     told = output_of(unit, folders)
     told.parent.mkdir(parents=True, exist_ok=True)
     with told.open("w", encoding="utf-8") as file:
@@ -43,14 +43,3 @@ def work(plan: StudyPlan, unit: Unit, folders: Folders, parent: int) -> None:
 def output_of(unit: Unit, folders: Folders) -> Path:
     """Return the file of what a unit's process says."""
     return folders.work / "output" / f"{unit.label}.txt"
-
-
-def _end_with(parent: int) -> None:
-    """Save and stop soon after the parent, however that ended: nobody would start what comes next."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -79,8 +79,8 @@ class Network:
 
         Args:
             series: of `uint8 (H, W, 3)` of one size each: an image whose features are kept for next time, and one or
-                two others that it is compared with. Where those differ from each other in a small box only, a processor
-                looks at no more of the second.
+                two others that it is compared with; no two are equal. Where those differ from each other in a small box
+                only, a processor looks at no more of the second.
 
         Returns:
             For each series, the maps of every image but the first.

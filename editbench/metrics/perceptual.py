@@ -255,11 +255,11 @@ def _distances(
             # What happened in the edit region is a small part of the image, and kept apart it costs less
             parts = [_filled(sample, sample.scenario.regions.keep)] if mask.all() else []
             parts = [part for part in parts if not any(np.array_equal(part, image) for image in (source, filled))]
-            missing[id(sample), key] = sample, (source, *parts, filled)
+            missing[id(sample), key] = sample, [*(_key(trunk, part) for part in parts), key], (source, *parts, filled)
         keys.append(key)
-    made = trunk.distances([images for _, images in missing.values()])
-    for (sample, images), found in zip(missing.values(), made, strict=True):
-        sample.memo.update((_key(trunk, image), maps) for image, maps in zip(images[1:], found, strict=True))
+    made = trunk.distances([images for *_, images in missing.values()])
+    for (sample, names, _), found in zip(missing.values(), made, strict=True):
+        sample.memo.update(zip(names, found, strict=True))
     return [mean(sample.memo[key]) if key else 0.0 for sample, key, mean in zip(samples, keys, averages, strict=True)]
 
 

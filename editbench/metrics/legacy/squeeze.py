@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,6 @@ def lpips_squeeze(pairs: Sequence[tuple[Image, Image, Mask]], trunk: Path | None
         needed_by: the metric, for messages.
     """
     filled = [(first * kept[..., None], second * kept[..., None]) for first, second, kept in pairs]
-    found = network("squeeze", lpips_files("squeeze", trunk, needed_by)).distances(filled)
-    equal = [np.array_equal(first, second) for first, second in filled]
-    return [0.0 if same else whole(maps) for (maps,), same in zip(found, equal, strict=True)]
+    different = [not np.array_equal(first, second) for first, second in filled]
+    made = iter(network("squeeze", lpips_files("squeeze", trunk, needed_by)).distances([*compress(filled, different)]))
+    return [whole(*next(made)) if differs else 0.0 for differs in different]
