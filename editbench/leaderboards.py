@@ -17,7 +17,7 @@ from editbench.types import EditbenchError
 
 PAGE = "index.html"
 SUFFIXES = (".jsonl", ".jsonl.gz")
-NAMED = {"edit_grpo_ref@1": "shapes@1:size=64"}
+NAMED = {"edit_grpo_ref@1": "shapes@1:size=64,categories=background+recolour+remove"}
 """Boards that are not named for their suite, and their suites. They have hundreds of rows and a report of their own
 (`edit-grpo-ref study`), so they are not on the page."""
 

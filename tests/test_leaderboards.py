@@ -278,16 +278,17 @@ def test_csvs_load_in_pandas_with_numbers_as_numbers():
 
 def test_a_board_with_a_name_of_its_own_has_a_table_and_stays_off_the_page(tmp_path):
     copy = copied(tmp_path)
-    run = eb.run("identity", suite="shapes@1:size=64", metrics=["success"], output_dir=str(tmp_path / "run"))
+    suite = leaderboards.NAMED["edit_grpo_ref@1"]
+    run = eb.run("identity", suite=suite, metrics=["success"], output_dir=str(tmp_path / "run"))
     folder = copy / "records" / "edit_grpo_ref@1"
     folder.mkdir()
     shutil.copy(run.path / "records.jsonl", folder / "identity.jsonl")
     leaderboards.write(copy)
     (row,) = csv.DictReader((copy / "edit_grpo_ref@1.csv").read_text().splitlines())
-    assert (row["suite"], row["label"], row["mean"]) == ("shapes@1:size=64", "identity", "0")
+    assert (row["suite"], row["label"], row["mean"]) == (suite, "identity", "0")
     assert leaderboards.check(copy) == []
     assert (copy / "index.html").read_bytes() == (ROOT / "index.html").read_bytes()
-    assert leaderboards.load([copy])[-1].suite.name == "shapes@1:size=64"
+    assert leaderboards.load([copy])[-1].suite.name == suite
     shutil.move(folder / "identity.jsonl", copy / "records" / "shapes@1" / "other.jsonl")
-    with pytest.raises(eb.EditbenchError, match=r"belong into records/shapes@1:size=64/identity\.jsonl"):
+    with pytest.raises(eb.EditbenchError, match=r"belong into records/shapes@1:size=64,categories="):
         leaderboards.load([copy])

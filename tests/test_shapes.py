@@ -130,6 +130,21 @@ def test_other_sizes_are_refused(size):
         Shapes(size)
 
 
+def test_some_categories_are_a_suite_of_their_own_with_the_same_scenarios():
+    some = create("suite", "shapes@1:size=64,categories=remove+background")
+    assert some.name == "shapes@1:size=64,categories=background+remove" == create("suite", some.name).name
+    everything = Shapes(64)
+    assert some.identity not in (everything.identity, create("suite", "shapes@1:size=64,categories=remove").identity)
+    kept = [scenario for scenario in everything if scenario.category in ("remove", "background")]
+    assert len(some) == len(kept) == 40
+    assert [(s.id, s.cluster, s.instruction) for s in some] == [(s.id, s.cluster, s.instruction) for s in kept]
+    assert some[39].pixels_sha256 == kept[-1].pixels_sha256
+    with pytest.raises(IndexError):
+        some[40]
+    with pytest.raises(EditbenchError, match="no category 'remov': did you mean 'remove'"):
+        create("suite", "shapes@1:categories=remov")
+
+
 def test_a_size_is_a_name_and_an_identity():
     assert Shapes().name == "shapes@1"
     small = create("suite", "shapes@1:size=64")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edit_grpo_ref.study.plan import Axes, Criterion, Matching
 from edit_grpo_ref.study.statistics import (
     Array,
     Number,
@@ -15,6 +16,7 @@ from edit_grpo_ref.study.statistics import (
     holm,
     hypervolume,
     number,
+    pseudo_values,
     scene_draws,
     sign_flip,
     weighted_means,
@@ -54,10 +56,22 @@ class Frontier:
     """The same, scenes resampled and seeds held fixed."""
     scenes: int
 
-    def along(self, seed: int, metric: str, axes: Array, at: float) -> float:
-        """Return a metric at one place of a seed's frontier in other axes `(seeds, weights, 2)`; NaN if not there."""
-        row = self.seeds.index(seed)
-        return along(axes[row], self.means[metric][row], at)
+    def along(self, metric: str, axes: Array, at: float, matching: Matching) -> dict[int, float]:
+        """Return a metric for each seed where a frontier has one coordinate; NaN beyond its ends.
+
+        Args:
+            metric: whose value is read off.
+            axes: coordinates of the points, `(seeds, weights, 2)`.
+            at: the first of them.
+            matching: `seed`: each seed's own frontier; `mean`: that of the means over seeds, of which each seed has its
+                jackknife pseudo-value, so that means, intervals and pairs are taken over seeds as ever.
+        """
+        values = self.means[metric]
+        if matching == "seed":
+            found = [along(*of_seed, at) for of_seed in zip(axes, values, strict=True)]
+        else:
+            found = pseudo_values(lambda rows: along(axes[rows].mean(0), values[rows].mean(0), at), len(self.seeds))
+        return dict(zip(self.seeds, found, strict=True))
 
 
 @dataclass(frozen=True)
@@ -80,41 +94,46 @@ class Comparison:
 # ------------------------------------------------------------------------------------------------ one method
 
 
-def point(table: Table, method: str, weight: float | None, categories: Collection[str]) -> Point | None:
+def point(table: Table, method: str, weight: float | None) -> Point | None:
     """Return what all finished seeds of a method at one weight say; None without any."""
     rows = [row for row, unit in enumerate(table.units) if (unit.method, unit.weight) == (method, weight)]
     if not rows:
         return None
-    columns, kind = table.columns(categories), table.plan.criterion.interval
-    numbers = {metric: number(table.means(metric, rows, columns), kind) for metric in table.values}
-    return Point(method, weight, numbers, len({table.clusters[column] for column in columns}))
+    numbers = {metric: number(table.means(metric, rows), table.plan.axes.interval) for metric in table.values}
+    return Point(method, weight, numbers, len(set(table.clusters)))
 
 
-def points(table: Table, method: str, categories: Collection[str]) -> list[Point]:
+def points(table: Table, method: str) -> list[Point]:
     """Return the points of a method that have any seed."""
     weights = table.plan.methods[method].weights or (None,)
-    found = (point(table, method, weight, categories) for weight in weights)
+    found = (point(table, method, weight) for weight in weights)
     return [one for one in found if one is not None]
 
 
-def frontier(table: Table, method: str, categories: Collection[str]) -> Frontier | None:
-    """Return the frontier of a method over the seeds that have all weights; None without any."""
-    seeds, told = table.seeds(method), table.plan.criterion
+def frontier(
+    table: Table, method: str, among: Collection[int] | None = None, weights: Sequence[float | None] = ()
+) -> Frontier | None:
+    """Return the frontier of a method over the seeds that have all weights; None without any.
+
+    Args:
+        table: the records.
+        method: of the plan.
+        among: seeds to look at; None for all.
+        weights: that the frontier is made of; all that the plan has if empty.
+    """
+    seeds = [seed for seed in table.seeds(method) if among is None or seed in among]
+    axes = table.plan.axes
     if not seeds:
         return None
-    weights: tuple[float | None, ...] = table.plan.methods[method].weights or (None,)
-    columns = table.columns(categories)
+    weights = tuple(weights) or table.plan.methods[method].weights or (None,)
     rows = np.array([table.rows(method, weight, seeds) for weight in weights]).T
-    means = {metric: table.means(metric, rows.ravel().tolist(), columns).reshape(rows.shape) for metric in table.values}
-    places = np.stack([means[told.keep_error], means[told.edit_error]], axis=-1)
-    reference = told.reference[1], told.reference[0]
+    means = {metric: table.means(metric, rows.ravel().tolist()).reshape(rows.shape) for metric in table.values}
+    places = np.stack([means[axes.keep_error], means[axes.edit_error]], axis=-1)
+    reference = axes.reference[1], axes.reference[0]
     sizes = hypervolume(places, reference)
-    draws = scene_draws([table.clusters[column] for column in columns])
+    draws = scene_draws(table.clusters)
     drawn = np.stack(
-        [
-            weighted_means(table.values[metric][rows.ravel()][:, columns], draws)
-            for metric in (told.keep_error, told.edit_error)
-        ],
+        [weighted_means(table.values[metric][rows.ravel()], draws) for metric in (axes.keep_error, axes.edit_error)],
         axis=-1,
     )
     means_of_draws = hypervolume(drawn.reshape(len(draws), *rows.shape, 2), reference).mean(axis=1)
@@ -129,23 +148,23 @@ def frontier(table: Table, method: str, categories: Collection[str]) -> Frontier
         sizes,
         {"t": number(sizes, "t"), "bootstrap": number(sizes, "bootstrap")},
         Number(mean(sizes.tolist()), low, high, len(seeds)),
-        len({table.clusters[column] for column in columns}),
+        len(set(table.clusters)),
     )
 
 
-def at_keep(found: Frontier, table: Table, at: float) -> dict[int, float]:
-    """Return each seed's edit error where its frontier has this keep error; NaN beyond what the seed reaches."""
-    return {seed: found.along(seed, table.plan.criterion.edit_error, found.points, at) for seed in found.seeds}
+def at_keep(found: Frontier, axes: Axes, at: float, matching: Matching) -> dict[int, float]:
+    """Return each seed's edit error where its frontier has this keep error; NaN beyond what it reaches."""
+    return found.along(axes.edit_error, found.points, at, matching)
 
 
-def at_success(found: Frontier, table: Table, metric: str, at: float) -> dict[int, float]:
+def at_success(found: Frontier, table: Table, criterion: Criterion, metric: str, at: float) -> dict[int, float]:
     """Return each seed's value of a metric where it has this success, at the least keep error that goes with it.
 
     The frontier is that of keep error and success; its first coordinate is failure, so that both are to be small.
     """
-    keep = found.means[table.plan.criterion.keep_error]
-    axes = np.stack([1 - found.means[table.plan.criterion.success], keep], axis=-1)
-    return {seed: found.along(seed, metric, axes, 1 - at) for seed in found.seeds}
+    keep = found.means[table.plan.axes.keep_error]
+    axes = np.stack([1 - found.means[criterion.success], keep], axis=-1)
+    return found.along(metric, axes, 1 - at, criterion.matching)
 
 
 def best_composite(found: Frontier) -> tuple[float | None, dict[int, float]]:
@@ -162,7 +181,7 @@ def compare(
     table: Table, what: str, left: tuple[str, Mapping[int, float]], right: tuple[str, Mapping[int, float]]
 ) -> Comparison:
     """Compare two methods' values by seed, over the seeds that both have; their own means are over all of theirs."""
-    kind = table.plan.criterion.interval
+    kind = table.plan.axes.interval
     shared = sorted(set(left[1]) & set(right[1]))
     differences = [left[1][seed] - right[1][seed] for seed in shared]
     return Comparison(
@@ -183,6 +202,11 @@ def corrected(family: Sequence[Comparison]) -> list[Comparison]:
         Comparison(one.method, one.rival, one.what, one.left, one.right, one.difference, one.p, value)
         for one, value in zip(family, values, strict=True)
     ]
+
+
+def edit_errors(base: Frontier, axes: Axes) -> dict[int, float]:
+    """Return each seed's edit error of a method without weights."""
+    return dict(zip(base.seeds, base.means[axes.edit_error][:, 0].tolist(), strict=True))
 
 
 def gains(base: Mapping[int, float], edits: Mapping[int, float]) -> dict[int, float]:

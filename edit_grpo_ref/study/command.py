@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from edit_grpo_ref.study.plan import Part, StudyPlan, load_plan
+from edit_grpo_ref.study.plan import Part, StudyPlan
+from edit_grpo_ref.study.plan_file import load_plan
 from edit_grpo_ref.study.run import run
 from edit_grpo_ref.study.unit import Folders
 from editbench.specs import did_you_mean
@@ -71,7 +72,8 @@ def _write(plan: StudyPlan, folders: Folders, results: Path) -> None:
     if pictures := draw_examples(table, folders):
         write_whole(folders.output / "study" / EXAMPLES, [pictures])
     write(table, folders, results)
-    print(judge(table).sentence)
+    for name in plan.criteria:
+        print(judge(table, name).sentence)
     print(f"report:  {results}")
     print(f"page:    {folders.output / 'study' / 'index.html'}")
 

@@ -14,7 +14,7 @@ from edit_grpo_ref.study.table import Table
 from edit_grpo_ref.study.unit import Folders
 from editbench.images import encode_png
 from editbench.plan import sample_seed
-from editbench.suites import load_suite
+from editbench.suites import load_suite, select_each
 from editbench.types import Image, Scenario, Task
 
 EACH, GAP, HEAD, LINE, COLUMN = 2, 4, 20, 18, 96
@@ -33,9 +33,7 @@ def draw_examples(table: Table, folders: Folders) -> bytes | None:
     trained = [unit for unit in units if plan.methods[unit.method].program != "none"]
     if not trained or not all((folders.checkpoints / f"{unit.label}.safetensors").is_file() for unit in trained):
         return None
-    shown: list[Scenario] = []
-    for category in plan.evaluation.trained:
-        shown += [scenario for scenario in load_suite(plan.evaluation.suite) if scenario.category == category][:EACH]
+    shown: list[Scenario] = list(select_each(load_suite(plan.evaluation.suite), EACH))
     columns: dict[str, Sequence[Image | None]] = {
         "source": [scenario.source for scenario in shown],
         "target": [scenario.target for scenario in shown],

@@ -6,15 +6,11 @@ The unit of work is one method at one weight with one seed. Its fingerprint cove
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.resources import files
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any, Literal, get_args
 
 from edit_grpo_ref.config import Config, NftConfig
 from edit_grpo_ref.options import configure
@@ -22,9 +18,8 @@ from editbench.records import dumps
 from editbench.specs import did_you_mean, quote
 from editbench.types import EditbenchError
 
-Part = Literal["criterion", "rest"]
-PLANS = {"full": "plan.yaml", "quick": "quick.yaml"}
-"""The plans in the package."""
+Part = Literal["criterion", "rest", "stress"]
+Matching = Literal["seed", "mean"]
 TRAINERS: dict[str, type[Config] | type[NftConfig]] = {"train": Config, "train-nft": NftConfig}
 WATCHING = ("output_dir", "save_every", "validate_every", "validate_on", "grid_every", "tracker")
 """Options on which no weight depends."""
@@ -36,8 +31,6 @@ class Evaluation:
 
     suite: str
     metrics: tuple[str, ...]
-    trained: tuple[str, ...]
-    """Categories that the policy is trained on: what the criterion looks at."""
     each: int | None = None
     """Only the first N scenarios of every category."""
 
@@ -64,30 +57,74 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """One way to make it harder, or to do without a part of the method."""
+
+    about: str
+    options: Mapping[str, Any]
+    """Of the program, over those of every method."""
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Options of single methods, over these."""
+    methods: Mapping[str, tuple[float, ...]] | None = None
+    """Methods and their weights; None for those that all conditions have."""
+
+
+@dataclass(frozen=True)
+class Stress:
+    """Some methods, once more under every condition: `region_small`, and so on."""
+
+    seeds: int
+    methods: Mapping[str, tuple[float, ...]]
+    """Methods of the plan, and their weights."""
+    conditions: Mapping[str, Condition]
+
+
+def stressed(method: str, condition: str) -> str:
+    """Return the name of a method under a condition."""
+    return f"{method}_{condition}"
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Where a method is in the trade, and how sure that is."""
+
+    edit_error: str = "target:mae,region=edit"
+    keep_error: str = "mae:region=keep"
+    reference: tuple[float, float] = (0.2, 0.1)
+    """Edit and keep error beyond which a point counts nothing."""
+    interval: Literal["bootstrap", "t"] = "t"
+    """Over seeds."""
+    matched_keep: tuple[float, ...] = ()
+    """Keep errors at which edit errors are compared."""
+
+
+@dataclass(frozen=True)
 class Criterion:
     """What is claimed, fixed before the runs: all of it is computed from records."""
 
+    about: str
     methods: tuple[str, ...]
     """It is met if it is met for one of these."""
     against: tuple[str, ...]
     """Each of these must have a smaller hypervolume."""
-    edit_error: str = "target:mae,region=edit"
-    keep_error: str = "mae:region=keep"
-    success: str = "success"
-    """From 0 to 1: what is matched where errors are compared at equal success."""
-    reference: tuple[float, float] = (0.2, 0.1)
-    """Edit and keep error beyond which a point counts nothing."""
-    interval: Literal["bootstrap", "t"] = "t"
-    """Which interval of the hypervolume must not overlap; over seeds."""
-    matched_keep: tuple[float, ...] = ()
-    """Keep errors at which edit errors are compared."""
+    seeds: tuple[int, int]
+    """First seed, and how many."""
+    matching: Matching = "mean"
+    """Where values are matched: on each seed's own frontier, or on that of the means over seeds (jackknife)."""
     gain_factor: float = 2.0
     """Aim: edit gain over the base, as a multiple of that of the best rival, at every matched keep error."""
+    success: str = "success"
+    """From 0 to 1: what is matched where errors are compared at equal success."""
     matched_success: tuple[float, ...] = ()
-    """Success rates at which keep error, seam and leak are compared."""
-    lower_at_success: tuple[str, ...] = ("mae:region=keep", "seam", "leak_profile")
+    lower_at_success: tuple[str, ...] = ("mae:region=keep", "leak_profile")
+    """What must be lower than a rival's there."""
     alpha: float = 0.05
     """Level of the tests after Holm's correction."""
+
+    @property
+    def counted(self) -> range:
+        """The seeds that it looks at."""
+        return range(self.seeds[0], sum(self.seeds))
 
 
 @dataclass(frozen=True)
@@ -115,7 +152,11 @@ class StudyPlan:
     """Options of every training run: the budget."""
     evaluation: Evaluation
     methods: Mapping[str, Method]
-    criterion: Criterion
+    """With one for every method and condition of the stress."""
+    axes: Axes
+    criteria: Mapping[str, Criterion]
+    """In the order in which they were written."""
+    stress: Stress | None = None
     preset: str | None = None
 
     def units(self, part: Part | None = None, methods: Collection[str] = ()) -> list[Unit]:
@@ -133,12 +174,17 @@ class StudyPlan:
             if part in (None, method.part) and (not methods or name in methods)
         }
         found = [
-            (method.part == "rest", seed, Unit(name, weight, seed))
+            (get_args(Part).index(method.part), seed, Unit(name, weight, seed))
             for name, method in chosen.items()
             for seed in range(method.seeds)
             for weight in method.weights or (None,)
         ]
         return [unit for *_, unit in sorted(found, key=lambda entry: entry[:2])]
+
+    @property
+    def unstressed(self) -> list[str]:
+        """The methods as they are, without those under a condition."""
+        return [name for name, method in self.methods.items() if method.part != "stress"]
 
     def config(self, unit: Unit, output_dir: str = "") -> Config | NftConfig | None:
         """Return the options of a unit's training run; None for one without training.
@@ -188,87 +234,3 @@ class StudyPlan:
             return None
         data = files("edit_grpo_ref.policies").joinpath("tiny.safetensors").read_bytes()
         return hashlib.sha256(data).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------------------ reading
-
-
-def load_plan(path: Path | None, quick: bool = False, preset: str | None = None) -> StudyPlan:
-    """Read a plan and check every name, type and option in it.
-
-    Args:
-        path: a YAML file; None for one of the plans in the package.
-        quick: which of those.
-        preset: of the trainer, below the plan's own options.
-
-    Raises:
-        EditbenchError: naming the file and what is wrong.
-    """
-    name = PLANS["quick" if quick else "full"]
-    try:
-        text = path.read_text("utf-8") if path else files("edit_grpo_ref.study").joinpath(name).read_text("utf-8")
-        data = yaml.safe_load(text)
-    except OSError as error:
-        raise EditbenchError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise EditbenchError(f"{path or name}: malformed YAML ({' '.join(str(error).split())})") from None
-    try:
-        return read_plan(data, path.stem if path else Path(name).stem, preset)
-    except EditbenchError as error:
-        raise EditbenchError(f"{path or name}: {error}") from None
-
-
-def read_plan(data: Any, name: str, preset: str | None) -> StudyPlan:
-    """Return a plan from what its file holds.
-
-    Raises:
-        EditbenchError: for a name that is unknown, a value of the wrong type, an option that makes no sense.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    _known("plan", data, ("board", "common", "evaluation", "methods", "criterion"))
-    for section, kind in (("evaluation", Evaluation), ("criterion", Criterion)):
-        _known(section, data.get(section), kind.__dataclass_fields__)
-    _known("methods", data.get("methods"), None)
-    for method, told in data["methods"].items():
-        _known(f"method {method}", told, Method.__dataclass_fields__)
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", method):
-            raise EditbenchError(f"method {method!r}, expected a name of small letters, digits and _")
-    try:
-        plan = TypeAdapter(StudyPlan).validate_python({**data, "name": name, "preset": preset})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise EditbenchError(f"{where}: {first['msg']} (got {first.get('input')!r})") from None
-    _check(plan)
-    return plan
-
-
-def _known(where: str, data: Any, names: Collection[str] | None) -> None:
-    if not isinstance(data, dict):
-        raise EditbenchError(f"{where}: {type(data).__name__}, expected `name: value`")
-    for name in data:
-        if names is not None and name not in names:
-            raise EditbenchError(f"{where}: unknown key {name!r}{did_you_mean(str(name), names)}")
-
-
-def _check(plan: StudyPlan) -> None:
-    options = {name for kind in TRAINERS.values() for name in kind.__dataclass_fields__}
-    _known("common", dict(plan.common), options)
-    for name in (*plan.criterion.methods, *plan.criterion.against, "base"):
-        if name not in plan.methods:
-            raise EditbenchError(f"the criterion needs method {name!r}{did_you_mean(name, plan.methods)}")
-    wanted: Sequence[str] = (plan.criterion.edit_error, plan.criterion.keep_error, *plan.criterion.lower_at_success)
-    for metric in (*wanted, plan.criterion.success, "composite", "leak_profile"):
-        if metric not in plan.evaluation.metrics:
-            raise EditbenchError(f"evaluation.metrics lack {metric!r}, which the criterion needs")
-    for name, method in plan.methods.items():
-        if method.seeds < 1 or method.best_of < 1:
-            raise EditbenchError(f"method {name}: seeds and best_of, expected at least 1")
-        if method.program == "none" and (method.options or method.learning_rate is not None):
-            raise EditbenchError(f"method {name} trains nothing and takes no options of training")
-        if len(set(method.weights)) < len(method.weights) or not all(0 <= weight <= 1 for weight in method.weights):
-            raise EditbenchError(f"method {name}: weights {list(method.weights)}, expected different ones from 0 to 1")
-    for unit in plan.units():
-        if unit.seed == 0:
-            plan.config(unit)

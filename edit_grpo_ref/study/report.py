@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edit_grpo_ref.study.analysis import Comparison, at_keep, best_composite, frontier, gains, points
+from edit_grpo_ref.study.analysis import Comparison, at_keep, best_composite, edit_errors, frontier, gains, points
 from edit_grpo_ref.study.figures import figures
-from edit_grpo_ref.study.statistics import Number, number
+from edit_grpo_ref.study.section import Section, cell, interval, with_n
+from edit_grpo_ref.study.statistics import number
 from edit_grpo_ref.study.table import PROFILE, Table, mean
+from edit_grpo_ref.study.under_stress import under_stress
 from edit_grpo_ref.study.unit import Folders
 from edit_grpo_ref.study.verdict import Verdict, judge
 from editbench.report.page import render
@@ -23,22 +25,10 @@ EXAMPLES = "examples.png"
 
 
 @dataclass(frozen=True)
-class Section:
-    """A heading, and what stands below it."""
-
-    title: str
-    text: tuple[str, ...] = ()
-    figures: tuple[tuple[str, str], ...] = ()
-    """File name and what is to be seen."""
-    head: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-
-
-@dataclass(frozen=True)
 class Report:
     """The whole page."""
 
-    verdict: str
+    verdicts: tuple[str, ...]
     lead: tuple[str, ...]
     sections: tuple[Section, ...]
 
@@ -55,7 +45,8 @@ def contents(table: Table, folders: Folders, results: Path) -> dict[Path, bytes]
         results: the Markdown file; it names the charts by their path from there.
     """
     folder = folders.output / "study"
-    report = write_report(table, judge(table), (folder / EXAMPLES).is_file())
+    verdicts = [judge(table, name) for name in table.plan.criteria]
+    report = write_report(table, verdicts, (folder / EXAMPLES).is_file())
     environment = Environment(
         loader=PackageLoader("edit_grpo_ref.study"),
         autoescape=False,
@@ -89,34 +80,23 @@ def stale(table: Table, folders: Folders, results: Path) -> list[Path]:
 # ------------------------------------------------------------------------------------------------------- sections
 
 
-def write_report(table: Table, verdict: Verdict, examples: bool) -> Report:
-    """Say everything that the records say, the verdict first."""
-    plan, told = table.plan, table.plan.criterion
-    trained = ", ".join(plan.evaluation.trained)
+def write_report(table: Table, verdicts: Sequence[Verdict], examples: bool) -> Report:
+    """Say everything that the records say, the verdicts first."""
+    plan = table.plan
     total, left = len(plan.units()), len(plan.units()) - len(table.units)
     part = f" Of all methods, {total - left} of {total} units are there." if left else ""
     lead = (
         f"Every method trains the same base policy with the same budget of rollouts, reward calls and updates, and is "
-        f"then an editor that sees no mask, judged on unseen scenes ({plan.evaluation.suite}). Numbers are means over "
-        f"the scenarios of the categories trained on ({trained}) and over seeds, with 95 % intervals over seeds ("
-        f"{_kind(told.interval)}) unless they say otherwise; n is the number of seeds, G that of scenes.{part}",
+        f"then an editor that sees no mask, judged on unseen scenes ({plan.evaluation.suite}: the categories that the "
+        f"policy is trained on). Numbers are means over scenarios and seeds, with 95 % intervals over seeds "
+        f"({_kind(plan.axes.interval)}) unless they say otherwise; n is the number of seeds, G that of scenes.{part}",
     )
     pictures = Section("Examples", ("Drawn from checkpoints; not held to the records.",), ((EXAMPLES, "examples"),))
     sections = [
-        _criterion(verdict),
-        _hypervolumes(table, plan.evaluation.trained, "Frontiers", ("frontiers.svg", "frontiers-all.svg")),
-        _comparisons("Tests", verdict.sizes, "Differences of hypervolumes, paired by seed."),
+        *(_criterion(table, verdict) for verdict in verdicts),
+        _hypervolumes(table),
         _gains(table),
-        _comparisons(
-            "Edit error at matched keep error",
-            verdict.keeps,
-            "Interpolated along each seed's frontier, and without a value beyond its ends.",
-        ),
-        _comparisons(
-            "Errors at matched success",
-            verdict.successes,
-            "Interpolated along each seed's frontier of success and keep error, and without a value beyond its ends.",
-        ),
+        *_details(table, verdicts[-1]),
         _points(table),
         Section(
             "Where pixels change",
@@ -127,73 +107,92 @@ def write_report(table: Table, verdict: Verdict, examples: bool) -> Report:
                 if name in (*table.values, "leak")
             ),
         ),
-        _hypervolumes(table, (), "All categories of the suite", ("frontiers-categories.svg",)),
+        *under_stress(table),
         Section("Training", (), _curves(table)),
         _compute(table),
     ]
-    return Report(verdict.sentence, lead, (*sections, *([pictures] if examples else ())))
+    sentences = tuple(verdict.sentence for verdict in verdicts)
+    return Report(sentences, lead, (*sections, *([pictures] if examples else ())))
 
 
 def _kind(interval: str) -> str:
     return "t, n − 1 degrees of freedom" if interval == "t" else "percentile bootstrap"
 
 
-def _criterion(verdict: Verdict) -> Section:
+def _criterion(table: Table, verdict: Verdict) -> Section:
     words = {True: "passes", False: "fails", None: "not judged"}
     rows = tuple(
         (one.method, one.text, "required" if one.required else "aim", words[one.passed], one.evidence)
         for one in verdict.clauses
     )
+    told = table.plan.criteria[verdict.name]
     text = (
-        "The criterion stands in the plan, and its clauses are computed from the records. It is met if one method "
-        "passes all that are required; aims go beyond it.",
+        f"{told.about} Seeds {told.counted[0]} to {told.counted[-1]}. Its clauses are computed from the records; it is "
+        "met if one method passes all that are required, and aims go beyond it.",
     )
-    return Section("The criterion, clause by clause", text, (), ("method", "clause", "", "outcome", "evidence"), rows)
+    title = f"The {verdict.name} criterion, clause by clause"
+    return Section(title, text, (), ("method", "clause", "", "outcome", "evidence"), rows)
 
 
-def _hypervolumes(table: Table, categories: Collection[str], title: str, charts: Sequence[str]) -> Section:
-    told, rows = table.plan.criterion, []
-    for method in table.plan.methods:
-        found = frontier(table, method, categories)
+def _details(table: Table, verdict: Verdict) -> list[Section]:
+    """Return the comparisons behind a verdict."""
+    told = table.plan.criteria[verdict.name]
+    ends = "and without a value beyond its ends"
+    line = "each seed's own frontier" if told.matching == "seed" else "the frontier of the means over seeds"
+    return [
+        _comparisons(f"Tests of the {verdict.name} criterion", verdict.sizes, "Differences of hypervolumes, paired."),
+        _comparisons("Edit error at matched keep error", verdict.keeps, f"Interpolated along {line}, {ends}."),
+        _comparisons(
+            f"Errors at matched {told.success}",
+            verdict.successes,
+            f"Interpolated along {line} (of {told.success} and keep error), {ends}.",
+        ),
+    ]
+
+
+def _hypervolumes(table: Table) -> Section:
+    axes, rows = table.plan.axes, []
+    for method in table.plan.unstressed:
+        found = frontier(table, method)
         if found is None:
             continue
         weight, best = best_composite(found)
-        composite = _cell(number(list(best.values()), told.interval))
+        composite = cell(number(list(best.values()), axes.interval))
         rows.append(
             (
                 method,
-                _cell(found.over_seeds["t"]),
-                _interval(found.over_seeds["bootstrap"]),
-                _interval(found.over_scenes),
+                cell(found.over_seeds["t"]),
+                interval(found.over_seeds["bootstrap"]),
+                interval(found.over_scenes),
                 composite if weight is None else f"{composite} at {weight:g}",
                 str(len(found.seeds)),
                 str(found.scenes),
             )
         )
-    edit, keep = told.reference
+    edit, keep = axes.reference
     text = (
         f"Hypervolume: the share of the rectangle from 0 to edit error {edit:g} and keep error {keep:g} that a seed's "
-        f"weights dominate, over the seeds that have all weights. Larger is better.",
+        f"weights dominate, over all seeds that have all weights. Larger is better.",
     )
     head = ("method", "hypervolume, t over seeds", "bootstrap over seeds", "over scenes", "best composite", "n", "G")
-    return Section(title, text, tuple((name, title) for name in charts), head, tuple(rows))
+    charts = (("frontiers.svg", "frontiers of the criterion's methods"), ("frontiers-all.svg", "of all methods"))
+    return Section("Frontiers", text, charts, head, tuple(rows))
 
 
 def _gains(table: Table) -> Section:
-    told, trained = table.plan.criterion, table.plan.evaluation.trained
-    base = frontier(table, "base", trained)
-    start = {} if base is None else dict(zip(base.seeds, base.means[told.edit_error][:, 0].tolist(), strict=True))
+    axes, base = table.plan.axes, frontier(table, "base")
+    start = {} if base is None else edit_errors(base, axes)
     rows = []
-    for method in table.plan.methods:
-        found = frontier(table, method, trained)
+    for method in table.plan.unstressed:
+        found = frontier(table, method)
         if found is not None and len(found.weights) > 1:
-            each = [gains(start, at_keep(found, table, at)) for at in told.matched_keep]
-            rows.append((method, *(_with_n(number(list(one.values()), told.interval)) for one in each)))
+            each = [gains(start, at_keep(found, axes, at, "mean")) for at in axes.matched_keep]
+            rows.append((method, *(with_n(number(list(one.values()), axes.interval)) for one in each)))
     text = (
-        "By how much the edit error is below that of the base with the same seed; n counts the seeds whose frontier "
-        "reaches that keep error, others are left out.",
+        "By how much the edit error is below that of the base with the same seeds, where the mean of all seeds has "
+        "that keep error (jackknife over seeds); no value where no weight reaches it.",
     )
-    head = ("method", *(f"at keep error {at:g}" for at in told.matched_keep))
+    head = ("method", *(f"at keep error {at:g}" for at in axes.matched_keep))
     return Section("Edit gain over the base at matched keep error", text, (), head, tuple(rows))
 
 
@@ -203,9 +202,9 @@ def _comparisons(title: str, found: Sequence[Comparison], text: str) -> Section:
             one.method,
             one.rival,
             one.what,
-            _with_n(one.left),
-            _with_n(one.right),
-            _with_n(one.difference),
+            with_n(one.left),
+            with_n(one.right),
+            with_n(one.difference),
             "–" if one.p is None else f"{one.p:.3g}",
             "–" if one.corrected is None else f"{one.corrected:.3g}",
         )
@@ -219,10 +218,10 @@ def _comparisons(title: str, found: Sequence[Comparison], text: str) -> Section:
 def _points(table: Table) -> Section:
     shown = [metric for metric in table.plan.evaluation.metrics if metric in table.values]
     rows = []
-    for method in table.plan.methods:
-        for one in points(table, method, table.plan.evaluation.trained):
+    for method in table.plan.unstressed:
+        for one in points(table, method):
             n = max((value.n for value in one.numbers.values()), default=0)
-            cells = [_cell(one.numbers[metric]) for metric in shown]
+            cells = [cell(one.numbers[metric]) for metric in shown]
             rows.append((method, "–" if one.weight is None else f"{one.weight:g}", *cells, str(n), str(one.scenes)))
     return Section("Every method at every weight", (), (), ("method", "weight", *shown, "n", "G"), tuple(rows))
 
@@ -238,7 +237,8 @@ def _curves(table: Table) -> tuple[tuple[str, str], ...]:
 
 def _compute(table: Table) -> Section:
     rows = []
-    for name, method in table.plan.methods.items():
+    for name in table.plan.unstressed:
+        method = table.plan.methods[name]
         facts = [f for unit, f in zip(table.units, table.facts, strict=True) if unit.method == name]
         if not facts:
             continue
@@ -263,20 +263,3 @@ def _compute(table: Table) -> Section:
 def _seconds(facts: Sequence[Mapping[str, object]], phase: str) -> str:
     values: list[float] = [one["compute"]["seconds"][phase] for one in facts]  # type: ignore[index]
     return f"{mean(values):.0f}"
-
-
-# ------------------------------------------------------------------------------------------------------- numbers
-
-
-def _interval(value: Number) -> str:
-    return "–" if value.low is None or value.high is None else f"[{value.low:.4g}, {value.high:.4g}]"
-
-
-def _cell(value: Number) -> str:
-    if value.mean is None:
-        return "–"
-    return f"{value.mean:.4g}" + ("" if value.low is None else f" {_interval(value)}")
-
-
-def _with_n(value: Number) -> str:
-    return f"{_cell(value)} (n = {value.n})"

@@ -104,7 +104,7 @@ def run(plan: StudyPlan, units: Sequence[Unit], folders: Folders, workers: int, 
                 if code == DONE:
                     clock.add(job.unit.method, seconds)
                     done += 1
-                    numbers = f"{_numbers(plan, job.unit, folders)}, {seconds:.0f} s"
+                    numbers = f"{_numbers(job.unit, folders)}, {seconds:.0f} s"
                     left = _time(clock.left([*todo, *(other.unit for other in jobs)], workers))
                     print(f"[{done}/{len(units)}] {job.unit.label}: {numbers}; about {left} left", flush=True)
                     _note(folders, job.unit, "done", seconds)
@@ -181,12 +181,12 @@ def _fits(clock: Clock, unit: Unit, begin: float, minutes: float | None) -> bool
     return time.monotonic() - begin + (clock.expected(unit.method) or 0.0) <= 60 * minutes
 
 
-def _numbers(plan: StudyPlan, unit: Unit, folders: Folders) -> str:
-    """Return the means over the trained categories, as far as they go."""
+def _numbers(unit: Unit, folders: Folders) -> str:
+    """Return the means over the scenarios, as far as they go."""
     shown = []
     records = read_records(folders.records(unit)).records
     for name, metric in SHOWN.items():
-        found = [r.values.get(metric) for r in records if r.category in plan.evaluation.trained]
+        found = [record.values.get(metric) for record in records]
         numbers = [float(value) for value in found if isinstance(value, float)]
         if numbers:
             shown.append(f"{name} {statistics.fmean(numbers):.4f}")

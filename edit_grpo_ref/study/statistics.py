@@ -6,7 +6,7 @@ A point is a pair of errors, both to be small. Whatever has no value is NaN, and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,6 +101,24 @@ def number(values: Sequence[float] | Array, kind: Literal["bootstrap", "t"]) -> 
     means = np.array(known)[resamples(len(known))].mean(axis=1)
     low, high = (float(end) for end in np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return Number(mean, low, high, len(known))
+
+
+def pseudo_values(estimate_of: Callable[[list[int]], float], count: int) -> list[float]:
+    """Return the jackknife pseudo-values of an estimate: n · (that of all) − (n − 1) · (that of all but one).
+
+    Their mean is the estimate less its bias to first order, and they may be treated like independent values of it
+    (Tukey 1958; Efron and Tibshirani 1993, §11.5).
+
+    Args:
+        estimate_of: the estimate from some of the seeds, by position; NaN where there is none.
+        count: seeds.
+    """
+    everyone = list(range(count))
+    whole = estimate_of(everyone)
+    if count < 2:
+        return [whole] * count
+    without = (estimate_of(everyone[:left_out] + everyone[left_out + 1 :]) for left_out in everyone)
+    return [count * whole - (count - 1) * value for value in without]
 
 
 def sign_flip(differences: Sequence[float] | Array) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +30,10 @@ class Table:
     """Of each unit."""
     scenarios: tuple[str, ...]
     clusters: tuple[str, ...]
-    categories: tuple[str, ...]
     values: Mapping[str, Array]
     """Metric to `(units, scenarios)`; NaN where there is no value."""
     profiles: Array
-    """Mean leak profile of each unit over the trained categories, `(units, bins)`."""
+    """Mean leak profile of each unit, `(units, bins)`."""
     edges: tuple[float | None, ...]
 
     def rows(self, method: str, weight: float | None, seeds: Iterable[int]) -> list[int]:
@@ -49,15 +48,9 @@ class Table:
         weights = told.weights or (None,)
         return [seed for seed in range(told.seeds) if all(Unit(method, weight, seed) in there for weight in weights)]
 
-    def columns(self, categories: Collection[str]) -> npt.NDArray[np.intp]:
-        """Return the scenarios of some categories; all of them for an empty collection."""
-        chosen = [place for place, name in enumerate(self.categories) if not categories or name in categories]
-        return np.array(chosen, dtype=np.intp)
-
-    def means(self, metric: str, rows: Sequence[int], columns: npt.NDArray[np.intp]) -> Array:
-        """Return the mean of a metric for each of some units over some scenarios; NaN without any value."""
-        chosen = self.values[metric][np.asarray(rows, dtype=np.intp)][:, columns]
-        return np.array([mean(row) for row in chosen])
+    def means(self, metric: str, rows: Sequence[int]) -> Array:
+        """Return the mean of a metric over the scenarios for each of some units; NaN without any value."""
+        return np.array([mean(row) for row in self.values[metric][np.asarray(rows, dtype=np.intp)]])
 
 
 def mean(values: Iterable[float]) -> float:
@@ -81,15 +74,13 @@ def load(plan: StudyPlan, folders: Folders) -> Table:
     for unit, file in zip(units, files, strict=True):
         if [r.scenario_id for r in file.records] != [r.scenario_id for r in first]:
             raise EditbenchError(f"{folders.records(unit)} has other scenarios than {folders.records(units[0])}")
-    trained = plan.evaluation.trained
-    profiles = [_profile(file, trained) for file in files]
+    profiles = [_profile(file) for file in files]
     return Table(
         plan,
         tuple(units),
         tuple(facts),
         tuple(record.scenario_id for record in first),
         tuple(record.cluster for record in first),
-        tuple(record.category for record in first),
         {metric: np.array([_row(file, metric) for file in files]) for metric in plan.evaluation.metrics},
         np.array([profile for profile, _ in profiles]),
         profiles[0][1],
@@ -105,9 +96,9 @@ def _row(file: RecordFile, metric: str) -> list[float]:
     return found
 
 
-def _profile(file: RecordFile, categories: Collection[str]) -> tuple[list[float], tuple[float | None, ...]]:
+def _profile(file: RecordFile) -> tuple[list[float], tuple[float | None, ...]]:
     """Return the mean of each bin over the scenarios that have pixels there, and the edges of the bins."""
-    found = [record.values.get(PROFILE) for record in file.records if record.category in categories]
+    found = [record.values.get(PROFILE) for record in file.records]
     details = [value.details for value in found if isinstance(value, Detailed)]
     if not details:
         return [], ()

@@ -13,10 +13,13 @@ from edit_grpo_ref.study.analysis import (
     best_composite,
     compare,
     corrected,
+    edit_errors,
     frontier,
     gains,
 )
-from edit_grpo_ref.study.statistics import Number
+from edit_grpo_ref.study.plan import Criterion
+from edit_grpo_ref.study.section import with_n
+from edit_grpo_ref.study.statistics import number
 from edit_grpo_ref.study.table import Table
 
 
@@ -35,8 +38,9 @@ class Clause:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the criterion fell."""
+    """How one criterion fell."""
 
+    name: str
     clauses: tuple[Clause, ...]
     sizes: tuple[Comparison, ...]
     """Of hypervolumes."""
@@ -57,9 +61,9 @@ class Verdict:
         so_far = "So far the" if self.missing else "The"
         winners = [method for method in dict.fromkeys(c.method for c in self.clauses) if _met(self.clauses, method)]
         if self.met:
-            return f"{start}{so_far} criterion is met, by {' and '.join(winners)}. {self._details()}"
+            return f"{start}{so_far} {self.name} criterion is met, by {' and '.join(winners)}. {self._details()}"
         fell = "cannot be judged" if self.met is None else "is not met"
-        return f"{start}{so_far} criterion {fell}. {self._details()}"
+        return f"{start}{so_far} {self.name} criterion {fell}. {self._details()}"
 
     def _details(self) -> str:
         parts = []
@@ -74,27 +78,31 @@ class Verdict:
         return "; ".join(parts) + "."
 
 
-def judge(table: Table) -> Verdict:
-    """Compute every clause of the plan's criterion from the records."""
-    told, trained = table.plan.criterion, table.plan.evaluation.trained
-    names = dict.fromkeys((*told.methods, *told.against, "base"))
-    found = {name: frontier(table, name, trained) for name in names}
-    fronts = {name: one for name, one in found.items() if one is not None}
+def judge(table: Table, name: str) -> Verdict:
+    """Compute every clause of one criterion of the plan from the records."""
+    told, axes = table.plan.criteria[name], table.plan.axes
+    methods = dict.fromkeys((*told.methods, *told.against, "base"))
+    found = {method: frontier(table, method, told.counted) for method in methods}
+    fronts = {method: one for method, one in found.items() if one is not None}
     pairs = [(m, r) for m in told.methods for r in told.against if m in fronts and r in fronts]
-    sizes = corrected([compare(table, "hypervolume", *(_sizes(fronts[name]) for name in pair)) for pair in pairs])
+    sizes = corrected([compare(table, "hypervolume", *(_sizes(fronts[one]) for one in pair)) for pair in pairs])
     keeps = corrected(
         [
             compare(
-                table, f"{told.edit_error} at keep error {at:g}", *((n, at_keep(fronts[n], table, at)) for n in pair)
+                table,
+                f"{axes.edit_error} at keep error {at:g}",
+                *((one, at_keep(fronts[one], axes, at, told.matching)) for one in pair),
             )
             for pair in pairs
-            for at in told.matched_keep
+            for at in axes.matched_keep
         ]
     )
     successes = corrected(
         [
             compare(
-                table, f"{metric} at success {at:g}", *((n, at_success(fronts[n], table, metric, at)) for n in pair)
+                table,
+                f"{metric} at {told.success} {at:g}",
+                *((one, at_success(fronts[one], table, told, metric, at)) for one in pair),
             )
             for pair in pairs
             for metric in told.lower_at_success
@@ -103,20 +111,20 @@ def judge(table: Table) -> Verdict:
     )
     clauses: list[Clause] = []
     for method in told.methods:
-        clauses += [_larger(table, method, rival, sizes, fronts) for rival in told.against]
+        clauses += [_larger(table, told, method, rival, sizes, fronts) for rival in told.against]
         clauses += [
-            _lower(table, method, rival, metric, successes)
+            _lower(table, told, method, rival, metric, successes)
             for rival in told.against
             for metric in told.lower_at_success
         ]
-        clauses += [_gain(table, method, at, fronts) for at in told.matched_keep]
-        clauses.append(_composite(table, method, fronts))
+        clauses += [_gain(table, told, method, at, fronts) for at in axes.matched_keep]
+        clauses.append(_composite(table, told, method, fronts))
     there = set(table.units)
-    needed = table.plan.units(part="criterion")
+    needed = [unit for unit in table.plan.units(methods=methods) if unit.seed in told.counted]
     outcomes = [_met(clauses, method) for method in told.methods]
     met = True if True in outcomes else None if None in outcomes else False
     missing = sum(unit not in there for unit in needed)
-    return Verdict(tuple(clauses), tuple(sizes), tuple(keeps), tuple(successes), missing, len(needed), met)
+    return Verdict(name, tuple(clauses), tuple(sizes), tuple(keeps), tuple(successes), missing, len(needed), met)
 
 
 def _met(clauses: Sequence[Clause], method: str) -> bool | None:
@@ -133,46 +141,58 @@ def _sizes(found: Frontier) -> tuple[str, dict[int, float]]:
 
 
 def _larger(
-    table: Table, method: str, rival: str, sizes: Sequence[Comparison], fronts: Mapping[str, Frontier]
+    table: Table,
+    told: Criterion,
+    method: str,
+    rival: str,
+    sizes: Sequence[Comparison],
+    fronts: Mapping[str, Frontier],
 ) -> Clause:
     """Larger hypervolume: intervals that do not overlap, and a paired test."""
-    told = table.plan.criterion
-    text = f"larger hypervolume than {rival}, {told.interval} intervals apart, corrected p ≤ {told.alpha:g}"
+    interval = table.plan.axes.interval
+    text = f"larger hypervolume than {rival}, {interval} intervals apart, corrected p ≤ {told.alpha:g}"
     here = [one for one in sizes if (one.method, one.rival) == (method, rival)]
     if not here or here[0].corrected is None:
         return Clause(method, text, True, None, "no seed has all weights of both")
-    left, right = (fronts[name].over_seeds[told.interval] for name in (method, rival))
+    left, right = (fronts[name].over_seeds[interval] for name in (method, rival))
     if left.low is None or right.high is None:
         return Clause(method, text, True, None, "fewer than two seeds")
     passed = left.low > right.high and here[0].corrected <= told.alpha
-    evidence = f"{shown(left)} against {shown(right)}, p = {here[0].p:.3g}, corrected {here[0].corrected:.3g}"
+    evidence = f"{with_n(left)} against {with_n(right)}, p = {here[0].p:.3g}, corrected {here[0].corrected:.3g}"
     return Clause(method, text, True, passed, evidence)
 
 
-def _lower(table: Table, method: str, rival: str, metric: str, successes: Sequence[Comparison]) -> Clause:
-    """Lower error at every matched success that both reach: intervals of paired differences below 0."""
-    told = table.plan.criterion
-    text = f"lower {metric} than {rival} at matched success, {told.interval} interval of the difference below 0"
-    wanted = [f"{metric} at success {at:g}" for at in told.matched_success]
+def _lower(
+    table: Table, told: Criterion, method: str, rival: str, metric: str, successes: Sequence[Comparison]
+) -> Clause:
+    """Lower error at every matched success that both reach: intervals of paired differences below 0.
+
+    Where means over seeds are matched, a rival that reaches none of the places, all of which the method reaches, is
+    behind: there is nothing at which it could be lower.
+    """
+    interval = table.plan.axes.interval
+    text = f"lower {metric} than {rival} at matched {told.success}, {interval} interval of the difference below 0"
+    wanted = [f"{metric} at {told.success} {at:g}" for at in told.matched_success]
     here = [one for one in successes if (one.method, one.rival) == (method, rival) and one.what in wanted]
     known = [one for one in here if one.difference.high is not None]
+    if told.matching == "mean" and here and all(one.left.n and not one.right.n for one in here):
+        return Clause(method, text, True, True, f"{rival} reaches none of the {len(wanted)} places, {method} all")
     if not known:
         return Clause(method, text, True, None, "at no matched success do two seeds of both have a value")
     passed = all(one.difference.high is not None and one.difference.high < 0 for one in known)
-    evidence = "; ".join(f"{one.what.partition(' at ')[2]}: {shown(one.difference)}" for one in known)
+    evidence = "; ".join(f"{one.what.partition(' at ')[2]}: {with_n(one.difference)}" for one in known)
     return Clause(method, text, True, passed, f"{evidence} ({len(known)} of {len(wanted)} places)")
 
 
-def _gain(table: Table, method: str, at: float, fronts: Mapping[str, Frontier]) -> Clause:
+def _gain(table: Table, told: Criterion, method: str, at: float, fronts: Mapping[str, Frontier]) -> Clause:
     """Aim: a multiple of the best rival's edit gain over the base at one keep error."""
-    told = table.plan.criterion
+    axes = table.plan.axes
     text = f"at keep error {at:g} at least {told.gain_factor:g} × the edit gain of the best rival"
     if "base" not in fronts or method not in fronts:
         return Clause(method, text, False, None, "no seed has all weights")
-    base = fronts["base"]
-    start = dict(zip(base.seeds, base.means[told.edit_error][:, 0].tolist(), strict=True))
+    start = edit_errors(fronts["base"], axes)
     found = {
-        name: compare(table, "", (name, gains(start, at_keep(fronts[name], table, at))), ("", {})).left
+        name: number(list(gains(start, at_keep(fronts[name], axes, at, told.matching)).values()), axes.interval)
         for name in (method, *told.against)
         if name in fronts
     }
@@ -185,27 +205,18 @@ def _gain(table: Table, method: str, at: float, fronts: Mapping[str, Frontier]) 
     most = rivals[best].mean or 0.0
     passed = own.mean > 0 and own.mean >= told.gain_factor * max(most, 0.0)
     ratio = f", {own.mean / most:.2f} ×" if most > 0 else ""
-    return Clause(method, text, False, passed, f"{shown(own)} against {shown(rivals[best])} of {best}{ratio}")
+    return Clause(method, text, False, passed, f"{with_n(own)} against {with_n(rivals[best])} of {best}{ratio}")
 
 
-def _composite(table: Table, method: str, fronts: Mapping[str, Frontier]) -> Clause:
+def _composite(table: Table, told: Criterion, method: str, fronts: Mapping[str, Frontier]) -> Clause:
     """Aim: a composite that no rival reaches at any weight."""
     text = "a larger composite than any rival at any weight"
-    rivals = [name for name in table.plan.criterion.against if name in fronts]
+    rivals = [name for name in told.against if name in fronts]
     if method not in fronts or not rivals:
         return Clause(method, text, False, None, "no seed has all weights of both")
     best = {name: best_composite(fronts[name])[1] for name in (method, *rivals)}
     found = [compare(table, "composite", (method, best[method]), (name, best[name])) for name in rivals]
     lows = [one.difference.low for one in found]
     passed = None if None in lows else all(low is not None and low > 0 for low in lows)
-    evidence = "; ".join(f"{shown(one.difference)} more than {one.rival}" for one in found)
+    evidence = "; ".join(f"{with_n(one.difference)} more than {one.rival}" for one in found)
     return Clause(method, text, False, passed, evidence)
-
-
-def shown(value: Number) -> str:
-    """Return a number as text: mean, interval, seeds."""
-    if value.mean is None:
-        return "– (n = 0)"
-    if value.low is None or value.high is None:
-        return f"{value.mean:.4g} (n = {value.n})"
-    return f"{value.mean:.4g} [{value.low:.4g}, {value.high:.4g}] (n = {value.n})"

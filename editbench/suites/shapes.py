@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+from editbench.specs import did_you_mean
 from editbench.suites.shapes_edits import CATEGORIES, Plan, draw_plan
 from editbench.suites.shapes_render import render
 from editbench.suites.shapes_scene import draw_scene
@@ -49,20 +50,34 @@ class Shapes:
 
     size: int = 256
     """Width and height in pixels: a multiple of 16 from 32 to 1024. The scenes are the same at every size."""
+    categories: str = ""
+    """Only these, joined by `+` (`recolour+remove`); all twelve if empty. The scenarios are the same ones."""
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise EditbenchError(f"shapes@1: size={self.size}, expected a multiple of 16 from 32 to 1024")
+        for name in self._chosen:
+            if name not in CATEGORIES:
+                hint = did_you_mean(name, CATEGORIES) or f", expected {', '.join(CATEGORIES)}"
+                raise EditbenchError(f"shapes@1: no category {name!r}{hint}")
+
+    @property
+    def _chosen(self) -> list[str]:
+        return sorted(set(self.categories.split("+"))) if self.categories else []
 
     @property
     def name(self) -> str:
-        """`shapes@1`, with the size if it is not 256."""
-        return "shapes@1" if self.size == 256 else f"shapes@1:size={self.size}"
+        """`shapes@1`, with the size if it is not 256, and the categories if they are not all."""
+        options = [] if self.size == 256 else [f"size={self.size}"]
+        options += [f"categories={'+'.join(self._chosen)}"] if self._chosen else []
+        return "shapes@1" + (f":{','.join(options)}" if options else "")
 
     @property
     def identity(self) -> str:
         """sha256 of the generator's version and options."""
-        return hashlib.sha256(f"shapes@1 generator={GENERATOR_VERSION} size={self.size}".encode()).hexdigest()
+        told = f"shapes@1 generator={GENERATOR_VERSION} size={self.size}"
+        told += f" categories={self._chosen}" if self._chosen else ""
+        return hashlib.sha256(told.encode()).hexdigest()
 
     @property
     def licence(self) -> str:
@@ -70,15 +85,17 @@ class Shapes:
         return "CC0-1.0 (generated)"
 
     def __len__(self) -> int:
-        return PER_CATEGORY * len(CATEGORIES)
+        return PER_CATEGORY * len(self._chosen or CATEGORIES)
 
     def __getitem__(self, index: int) -> Scenario:
         if not 0 <= index < len(self):
             raise IndexError(f"scenario {index} of {len(self)}")
-        scene = index % SCENES
-        plan = plans(scene)[index]
+        kept = [place for place, name in enumerate(CATEGORIES) if not self._chosen or name in self._chosen]
+        number = index // len(kept) * len(CATEGORIES) + kept[index % len(kept)]
+        scene = number % SCENES
+        plan = plans(scene)[number]
         return Scenario(
-            id=f"{plan.category}-{index // len(CATEGORIES):03d}",
+            id=f"{plan.category}-{number // len(CATEGORIES):03d}",
             cluster=f"scene-{scene:03d}",
             category=plan.category,
             instruction=plan.instruction,

@@ -15,7 +15,7 @@ from edit_grpo_ref.config import Config
 from edit_grpo_ref.options import configure
 from edit_grpo_ref.policies import load_policy
 from edit_grpo_ref.ranks import Ranks
-from edit_grpo_ref.study.plan import load_plan
+from edit_grpo_ref.study.plan_file import load_plan
 from edit_grpo_ref.train import train
 from editbench.types import EditbenchError
 

@@ -19,7 +19,8 @@ from edit_grpo_ref.checkpoint import FILE, encode, for_editing, read
 from edit_grpo_ref.config import Config, NftConfig
 from edit_grpo_ref.options import configure
 from edit_grpo_ref.rewards import load_rewards
-from edit_grpo_ref.study.plan import Unit, load_plan, read_plan
+from edit_grpo_ref.study.plan import Unit
+from edit_grpo_ref.study.plan_file import load_plan, read_plan
 from edit_grpo_ref.study.run import Clock, _fits, run
 from edit_grpo_ref.study.unit import Folders, carry_out, compute, is_done, read_facts
 from edit_grpo_ref.train import train
@@ -39,9 +40,10 @@ def told(**methods):
     return {
         "board": "study@1",
         "common": {"steps": 2, "prompts": 2, "samples": 2, "denoising_steps": 2, "validation": "none", "moments": 1},
-        "evaluation": {"suite": "shapes@1:size=64", "each": 1, "metrics": list(METRICS), "trained": ["recolour"]},
+        "evaluation": {"suite": "shapes@1:size=64", "each": 1, "metrics": list(METRICS)},
         "methods": {"base": base, "region": region, **methods},
-        "criterion": {"methods": ["region"], "against": ["base"]},
+        "axes": {},
+        "criteria": {"only": {"about": "…", "methods": ["region"], "against": ["base"], "seeds": [0, 1]}},
     }
 
 
@@ -62,11 +64,9 @@ def test_the_plans_of_the_package_load_and_their_units_have_names_of_their_own(q
             create("editor", plan.editor(unit))
 
 
-@pytest.mark.parametrize("name", ["tuning", "stress"])
-def test_the_other_plans_can_be_run_too(name):
-    plan = load_plan(Path(str(files("edit_grpo_ref.study"))) / f"{name}.yaml")
-    full = load_plan(None)
-    for unit in plan.units():
+def test_the_plan_of_learning_rates_and_the_stress_have_the_budget_of_the_study():
+    full, tuning = load_plan(None), load_plan(Path(str(files("edit_grpo_ref.study"))) / "tuning.yaml")
+    for plan, unit in [(tuning, u) for u in tuning.units()] + [(full, u) for u in full.units("stress") if not u.seed]:
         config = plan.config(unit)
         if config is not None:
             load_suite(config.suite)
@@ -74,16 +74,20 @@ def test_the_other_plans_can_be_run_too(name):
             assert config.steps * config.prompts * config.samples == 720 == full.common["steps"] * 60
 
 
-def test_the_full_plan_has_the_size_that_the_criterion_needs():
+def test_the_full_plan_has_the_size_that_its_criteria_need():
     plan = load_plan(None)
-    for name in (*plan.criterion.methods, *plan.criterion.against):
-        assert plan.methods[name].part == "criterion"
-        assert plan.methods[name].seeds >= 8 and len(plan.methods[name].weights) >= 4, name
+    first, second = plan.criteria.values()
+    assert set(first.counted) & set(second.counted) == set(), "a criterion is not judged by runs that it was made from"
+    for told in (first, second):
+        assert len(told.counted) >= 8
+        for name in (*told.methods, *told.against, "base"):
+            assert plan.methods[name].part == "criterion" and plan.methods[name].seeds > told.counted[-1]
+        assert all(len(plan.methods[n].weights) >= 4 for n in (*told.methods, *told.against) if n != "dense_placebo")
     for name, method in plan.methods.items():
         assert method.seeds >= 3, name
     budgets = {
         (config.steps, config.prompts, config.samples, config.updates, config.denoising_steps, long)
-        for unit in plan.units()
+        for unit in (*plan.units("criterion"), *plan.units("rest"))
         if (config := plan.config(unit)) is not None
         for long in [unit.method.endswith("_long")]
     }
@@ -106,19 +110,26 @@ def change(data, path, value):
         ("methods/region/options/credti", "region", "method region: unknown option 'credti': did you mean 'credit'"),
         ("methods/region/options/credit", "regoin", "method region: credit: "),
         ("methods/region/options/beta", 1.0, "method region: unknown option 'beta'"),
-        ("methods/region/weights", [1.2], r"weights \[1.2\], expected different ones from 0 to 1"),
+        ("methods/region/weights", [0.2, 1.2], r"weights \[0.2, 1.2\], expected different ones from 0 to 1"),
         ("methods/region/weights", [0.2, 0.2], "expected different ones"),
-        ("methods/region/program", "trian", "methods.region.program"),
+        ("methods/region/program", "trian", "region.program"),
         ("methods/region/seeds", 0, "expected at least 1"),
         ("methods/base/learning_rate", 1.0, "method base trains nothing"),
-        ("criterion/against", ["bsae"], "the criterion needs method 'bsae': did you mean 'base'"),
-        ("criterion/lower_at_success", ["ring"], "evaluation.metrics lack 'ring'"),
+        ("criteria/only/against", ["bsae"], "criterion only needs method 'bsae': did you mean 'base'"),
+        ("criteria/only/lower_at_success", ["ring"], "evaluation.metrics lack 'ring'"),
+        ("criteria/only/sedes", 3, "criterion only: unknown key 'sedes': did you mean 'seeds'"),
+        ("stress/conditions/none/mehtods", {}, "condition none: unknown key 'mehtods': did you mean 'methods'"),
+        ("stress/methods", {"regoin": [0.1]}, "condition none: unknown method 'regoin': did you mean 'region'"),
+        ("stress/methods", {"region": [0.1]}, r"condition none: weights \[0.1\] of region, expected some of \[0.2\]"),
+        ("stress/conditions/none/options", {"cros": 1}, "method region_none: unknown option 'cros'"),
         ("evaluation/each", "two", "evaluation.each"),
         ("methods", [], "methods: list, expected"),
     ],
 )
 def test_what_is_wrong_with_a_plan_is_said_before_anything_runs(path, value, message):
     data = told()
+    conditions = {"none": {"about": "…", "options": {}}}
+    data["stress"] = {"seeds": 1, "methods": {"region": [0.2]}, "conditions": conditions}
     change(data, path, value)
     with pytest.raises(EditbenchError, match=message):
         read_plan(data, "bad", None)
@@ -136,7 +147,7 @@ def test_early_units_are_whole_sweeps_and_the_criterion_comes_first():
     plan = load_plan(None)
     units = plan.units()
     parts = [plan.methods[unit.method].part for unit in units]
-    assert parts == sorted(parts)
+    assert parts == sorted(parts, key=["criterion", "rest", "stress"].index)
     seeds = [unit.seed for unit in plan.units(part="criterion")]
     assert seeds == sorted(seeds)
     assert {unit.method for unit in plan.units(methods=("region", "dense"))} == {"region", "dense"}
@@ -160,7 +171,7 @@ def test_the_fingerprint_is_of_what_records_depend_on():
         ("methods/region/options/cross", 0.5, False),
         ("evaluation/each", 2, False),
         ("common/validate_every", 5, True),
-        ("criterion/reference", [0.5, 0.5], True),
+        ("axes/reference", [0.5, 0.5], True),
         ("methods/region/seeds", 5, True),
     ):
         data = told()

@@ -13,7 +13,7 @@ from edit_grpo_ref.study import report as reporting
 from edit_grpo_ref.study.analysis import at_keep, at_success, best_composite, frontier, points
 from edit_grpo_ref.study.charts import Series, draw
 from edit_grpo_ref.study.figures import middle_weight
-from edit_grpo_ref.study.plan import read_plan
+from edit_grpo_ref.study.plan_file import read_plan
 from edit_grpo_ref.study.table import Table
 from edit_grpo_ref.study.unit import Folders
 from edit_grpo_ref.study.verdict import judge
@@ -24,27 +24,31 @@ METRICS = ("composite", "success", "target:mae,region=edit", "mae:region=keep", 
 SEEDS, SCENARIOS = 6, 24
 
 
-def plan(**criterion):
+def plan(matched_keep=(0.03,), stress=None, **criterion):
     method = {"about": "…", "part": "criterion", "seeds": SEEDS, "weights": [0.2, 0.4, 0.8]}
     told = {
+        "about": "…",
         "methods": ["region"],
         "against": ["advantage_sum"],
-        "reference": [0.2, 0.1],
-        "matched_keep": [0.03],
+        "seeds": [0, SEEDS],
+        "matching": "seed",
         "matched_success": [0.5],
+        "lower_at_success": ["mae:region=keep", "seam", "leak_profile"],
         **criterion,
     }
     return read_plan(
         {
             "board": "study@1",
             "common": {"steps": 2},
-            "evaluation": {"suite": "shapes@1:size=64", "metrics": list(METRICS), "trained": ["a", "b"]},
+            "evaluation": {"suite": "shapes@1:size=64", "metrics": list(METRICS)},
             "methods": {
                 "base": {"about": "…", "part": "criterion", "seeds": SEEDS, "program": "none"},
                 "region": {**method, "options": {"credit": "region"}},
                 "advantage_sum": {**method, "options": {"credit": "advantage_sum"}},
             },
-            "criterion": told,
+            "axes": {"reference": [0.2, 0.1], "matched_keep": matched_keep},
+            "criteria": {"only": told},
+            "stress": stress,
         },
         "made-up",
         None,
@@ -68,11 +72,14 @@ def table(better=0.02, without=(), scatter=0.001, **criterion):
     curves = {"reward/edit": [[1, -0.2], [2, -0.1]], "reward/keep": [[1, -0.05], [2, -0.04]]}
     cost = {"updates": 2, "reward_calls": 120, "forward_passes": 1080, "seconds": {"training": 3.0, "evaluation": 1.0}}
     facts = tuple({"curves": curves if u.weight else {}, "compute": cost, "torch": "2"} for u in units)
-    categories = tuple("abc"[place % 3] for place in range(SCENARIOS))
     names = tuple(f"{place:02}" for place in range(SCENARIOS))
     clusters = tuple(f"scene-{place // 2}" for place in range(SCENARIOS))
     profiles = np.tile([0.05, 0.04, np.nan], (len(units), 1))
-    return Table(told, units, facts, names, clusters, categories, values, profiles, (0, 2, 4, None))
+    return Table(told, units, facts, names, clusters, values, profiles, (0, 2, 4, None))
+
+
+def judged(*args, **told):
+    return judge(table(*args, **told), "only")
 
 
 def outcomes(verdict, required):
@@ -80,21 +87,21 @@ def outcomes(verdict, required):
 
 
 def test_a_clear_difference_meets_the_criterion():
-    verdict = judge(table())
+    verdict = judged()
     assert verdict.met is True and outcomes(verdict, True) == [True] * 4
-    assert verdict.sentence.startswith("The criterion is met, by region. region passes 4 of 4 clauses")
+    assert verdict.sentence.startswith("The only criterion is met, by region. region passes 4 of 4 clauses")
     assert verdict.sizes[0].p == 2 / 2**SEEDS
 
 
 def test_the_same_difference_the_other_way_round_fails_it():
-    verdict = judge(table(better=-0.02))
+    verdict = judged(better=-0.02)
     assert verdict.met is False
     assert outcomes(verdict, True)[0] is False
-    assert verdict.sentence.startswith("The criterion is not met. region passes 0 of 4 clauses")
+    assert verdict.sentence.startswith("The only criterion is not met. region passes 0 of 4 clauses")
 
 
 def test_no_difference_fails_it():
-    assert judge(table(better=0.0)).met is False
+    assert judged(better=0.0).met is False
 
 
 def test_overlapping_intervals_fail_although_the_paired_test_passes():
@@ -103,27 +110,27 @@ def test_overlapping_intervals_fail_although_the_paired_test_passes():
     rows = {unit: row for row, unit in enumerate(made.units)}
     for unit, row in rows.items():
         made.values["target:mae,region=edit"][row] += 0.004 * unit.seed
-    clause = judge(made).clauses[0]
+    clause = judge(made, "only").clauses[0]
     assert clause.passed is False and "p = 0.0312" in clause.evidence
 
 
 def test_too_few_seeds_fail_the_paired_test_although_intervals_are_apart():
     fewer = tuple(unit.label for unit in plan().units() if unit.seed >= 5)
-    clause = judge(table(without=fewer)).clauses[0]
+    clause = judged(without=fewer).clauses[0]
     assert clause.passed is False and "p = 0.0625" in clause.evidence
 
 
 def test_missing_units_are_said_first_and_half_a_sweep_is_no_frontier():
     made = table(without=("region-w0.4-s1", "base-s0"))
-    verdict = judge(made)
-    assert verdict.sentence.startswith("Incomplete: 40 of 42 units. So far the criterion")
-    assert frontier(made, "region", ()).seeds == (0, 2, 3, 4, 5)
+    verdict = judge(made, "only")
+    assert verdict.sentence.startswith("Incomplete: 40 of 42 units. So far the only criterion")
+    assert frontier(made, "region").seeds == (0, 2, 3, 4, 5)
     # what a point says needs no other weight
-    assert [point.numbers["seam"].n for point in points(made, "region", ())] == [6, 5, 6]
+    assert [point.numbers["seam"].n for point in points(made, "region")] == [6, 5, 6]
 
 
 def test_without_the_rival_nothing_is_judged():
-    verdict = judge(table(without=[unit.label for unit in plan().units() if unit.method == "advantage_sum"]))
+    verdict = judged(without=[unit.label for unit in plan().units() if unit.method == "advantage_sum"])
     assert verdict.met is None and set(outcomes(verdict, True)) == {None}
     assert "cannot be judged" in verdict.sentence
 
@@ -132,16 +139,16 @@ def test_the_gain_at_a_matched_keep_error_by_hand():
     """At keep error 0.03 the weight is 0.4: gains 0.02 of the rival, 0.02 + 0.02 of region credit: just twice."""
     made = table(scatter=0.0)
     for name, expected in (("region", 0.08), ("advantage_sum", 0.10)):
-        found = at_keep(frontier(made, name, ("a", "b")), made, 0.03)
+        found = at_keep(frontier(made, name), made.plan.axes, 0.03, "seed")
         assert list(found) == list(range(SEEDS)) and list(found.values()) == pytest.approx([expected] * SEEDS)
-    clause = next(c for c in judge(table(scatter=0.0, gain_factor=1.99)).clauses if "edit gain" in c.text)
+    clause = next(c for c in judged(scatter=0.0, gain_factor=1.99).clauses if "edit gain" in c.text)
     assert clause.passed is True and "2.00 ×" in clause.evidence
-    assert next(c for c in judge(table(scatter=0.0, gain_factor=2.01)).clauses if "edit gain" in c.text).passed is False
+    assert next(c for c in judged(scatter=0.0, gain_factor=2.01).clauses if "edit gain" in c.text).passed is False
 
 
 def test_beyond_the_frontier_there_is_no_value():
     made = table(matched_keep=[0.0249, 0.0401], matched_success=[0.99])
-    verdict = judge(made)
+    verdict = judge(made, "only")
     assert {one.left.n for one in (*verdict.keeps, *verdict.successes)} == {0}
     assert outcomes(verdict, True) == [True, None, None, None] and verdict.met is None
     assert all(clause.passed is None for clause in verdict.clauses if "edit gain" in clause.text)
@@ -149,30 +156,55 @@ def test_beyond_the_frontier_there_is_no_value():
 
 def test_errors_at_matched_success_are_read_off_the_frontier_of_success():
     made = table(scatter=0.0)
-    found = frontier(made, "advantage_sum", ())
+    found = frontier(made, "advantage_sum")
     lowest, highest = found.means["success"][0, 0], found.means["success"][0, 2]
-    assert at_success(found, made, "mae:region=keep", lowest)[0] == pytest.approx(0.025)
-    middle = at_success(found, made, "seam", (lowest + highest) / 2)[0]
+    assert at_success(found, made, made.plan.criteria["only"], "mae:region=keep", lowest)[0] == pytest.approx(0.025)
+    middle = at_success(found, made, made.plan.criteria["only"], "seam", (lowest + highest) / 2)[0]
     assert 0.012 < middle < 0.018
-    assert np.isnan(at_success(found, made, "seam", highest + 0.01)[0])
+    assert np.isnan(at_success(found, made, made.plan.criteria["only"], "seam", highest + 0.01)[0])
 
 
-def test_an_untrained_category_changes_nothing_that_is_judged():
-    made, other = table(), table()
-    for values in other.values.values():
-        values[:, 2::3] = 0.9
-    assert judge(made) == judge(other)
-    assert frontier(made, "region", ()).hypervolumes[0] != frontier(other, "region", ()).hypervolumes[0]
+def test_a_place_that_only_the_mean_reaches_has_a_value_of_every_seed():
+    """Even seeds keep better than odd ones: 0.03 is on one half's frontiers, and on that of the mean."""
+    made = table(scatter=0.0)
+    for row, unit in enumerate(made.units):
+        made.values["mae:region=keep"][row] += 0.012 if unit.seed % 2 else -0.012
+    found, axes = frontier(made, "region"), made.plan.axes
+    assert np.isnan(list(at_keep(found, axes, 0.03, "seed").values())).all()
+    each = list(at_keep(found, axes, 0.03, "mean").values())
+    assert np.mean(each) == pytest.approx(0.08) and len(set(np.round(each, 9))) == 2
+    for seed, row in enumerate(found.means["target:mae,region=edit"]):
+        row += 0.001 * seed
+    assert np.mean(list(at_keep(found, axes, 0.03, "mean").values())) == pytest.approx(0.0825)
+
+
+def test_a_rival_that_reaches_no_place_is_behind_and_one_that_the_method_does_not_reach_is_not():
+    """At success 0.65 are weights of region credit, with 0.1 more of it, and none of the rival."""
+    verdict = judged(scatter=0.0, matched_success=[0.65], matching="mean")
+    assert outcomes(verdict, True) == [True] * 4
+    assert "advantage_sum reaches none of the 1 places" in verdict.clauses[1].evidence
+    assert outcomes(judged(scatter=0.0, matched_success=[0.65]), True) == [True, None, None, None]
+    assert outcomes(judged(scatter=0.0, matched_success=[0.35], matching="mean"), True) == [True, None, None, None]
+
+
+def test_a_criterion_looks_at_its_own_seeds():
+    made = table(seeds=[2, 4])
+    for row, unit in enumerate(made.units):
+        if unit.seed < 2 and unit.method == "region":
+            made.values["target:mae,region=edit"][row] = 0.5
+    verdict = judge(made, "only")
+    assert verdict.total == 4 * 7 and verdict.sizes[0].left.n == 4
+    assert verdict == judge(table(seeds=[2, 4]), "only")
 
 
 def test_scenes_are_counted_and_resampled_as_wholes():
-    found = frontier(table(), "region", ("a", "b"))
+    found = frontier(table(), "region")
     assert found.scenes == 12
     assert found.over_scenes.low < found.over_scenes.mean < found.over_scenes.high
 
 
 def test_the_best_composite_is_over_weights():
-    weight, values = best_composite(frontier(table(), "region", ()))
+    weight, values = best_composite(frontier(table(), "region"))
     assert weight == 0.8 and len(values) == SEEDS
 
 
@@ -196,25 +228,46 @@ def written(tmp_path):
 def test_the_first_paragraph_is_the_verdict_and_charts_are_found_from_there(written):
     made, folders, results = written
     text = results.read_text()
-    assert text.split("\n\n")[1] == f"**{judge(made).sentence}**"
+    assert text.split("\n\n")[1] == f"**{judge(made, 'only').sentence}**"
     links = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert len(links) == len(set(links)) == 8
+    assert len(links) == len(set(links)) == 7
     assert all((results.parent / link).is_file() for link in links)
     page = (folders.output / "study" / "index.html").read_text()
-    assert judge(made).sentence in page
+    assert judge(made, "only").sentence in page
     assert {Path(link).name for link in links} == set(re.findall(r'<img src="(.*?)"', page))
 
 
 def test_gains_are_told_by_method_with_the_seeds_that_have_one(written):
     made, text = written[0], written[2].read_text()
-    base = {
-        seed: made.means("target:mae,region=edit", made.rows("base", None, [seed]), made.columns(("a", "b")))[0]
-        for seed in range(SEEDS)
-    }
-    edits = at_keep(frontier(made, "region", ("a", "b")), made, 0.03)
+    base = {seed: made.means("target:mae,region=edit", made.rows("base", None, [seed]))[0] for seed in range(SEEDS)}
+    edits = at_keep(frontier(made, "region"), made.plan.axes, 0.03, "mean")
     expected = np.mean([base[seed] - edits[seed] for seed in range(SEEDS)])
     (row,) = re.findall(r"at keep error 0\.03 \|\n\|.*\n\| region \| (.*?) \[.*\(n = 6\) \|\n", text)
     assert float(row) == pytest.approx(expected, rel=1e-3)
+
+
+def test_methods_under_stress_stand_in_sections_of_their_own(tmp_path):
+    conditions = {
+        "small": {"about": "small masks", "options": {"steps": 3}},
+        "ring": {"about": "a ring", "options": {"steps": 4}, "methods": {"region": [0.4]}},
+        "never": {"about": "not run", "options": {"steps": 5}},
+    }
+    stress = {"seeds": 2, "methods": {"region": [0.2, 0.8], "advantage_sum": [0.4]}, "conditions": conditions}
+    unrun = [unit.label for unit in plan(stress=stress).units() if unit.method.endswith("_never")]
+    made = table(stress=stress, without=unrun)
+    folders = Folders(tmp_path, tmp_path, "study@1")
+    reporting.write(made, folders, tmp_path / "RESULTS.md")
+    text = (tmp_path / "RESULTS.md").read_text()
+    hypervolumes = text.partition("## Under stress: hypervolume")[2].partition("## ")[0]
+    (none, small, ring) = re.findall(r"^\| (?:none|small|ring) \|.*", hypervolumes, re.M)
+    alone = frontier(made, "region", range(2), (0.2, 0.8)).over_seeds["t"].mean
+    assert f"| {alone:.4g} [" in none and none.count("(n = 2)") == 2
+    assert small.count("(n = 2)") == 2 and ring.endswith("| – |") and "not run" not in text
+    rows = re.findall(r"^\| small \| region \| 0\.[28] \| -0\.2 \[-0\.2, -0\.2\] \| -0\.1 .*\| 2 \| 12 \|$", text, re.M)
+    assert len(rows) == 2
+    assert {path.name for path in (tmp_path / "study").glob("stress-*")} == {"stress-small.svg", "stress-ring.svg"}
+    everywhere = text.partition("## Every method at every weight")[2].partition("## ")[0]
+    assert "region_small" not in everywhere and "region_small" not in text.partition("## What it cost")[2]
 
 
 def test_every_row_of_numbers_has_n_and_an_interval(written):
@@ -243,7 +296,7 @@ def test_a_study_of_one_seed_and_few_methods_has_a_page_too(tmp_path):
 
 def test_examples_are_drawn_where_all_checkpoints_are(tmp_path, monkeypatch):
     made, folders = table(), Folders(tmp_path, tmp_path, "study@1")
-    told = replace(made.plan.evaluation, trained=("recolour", "remove"))
+    told = replace(made.plan.evaluation, suite="shapes@1:size=64,categories=recolour+remove")
     made = replace(made, plan=replace(made.plan, evaluation=told))
     asked = []
     monkeypatch.setattr(

@@ -9,7 +9,8 @@ import editbench as eb
 from edit_grpo_ref.editor import locate
 from edit_grpo_ref.study import report as reporting
 from edit_grpo_ref.study.analysis import best_composite, frontier
-from edit_grpo_ref.study.plan import Unit, load_plan
+from edit_grpo_ref.study.plan import Unit
+from edit_grpo_ref.study.plan_file import load_plan
 from edit_grpo_ref.study.table import load
 from edit_grpo_ref.study.unit import Folders, read_facts
 from editbench.records import read_records
@@ -30,7 +31,7 @@ def test_the_committed_report_is_what_the_committed_records_give(study):
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_an_editor_of_the_package_is_the_first_seed_of_the_best_method_and_weight(study, name):
-    fronts = [frontier(study, method, study.plan.evaluation.trained) for method in PACKAGED[name]]
+    fronts = [frontier(study, method, study.plan.criteria["first"].counted) for method in PACKAGED[name]]
     best = max(fronts, key=lambda one: one.over_seeds["t"].mean)
     unit = Unit(best.method, best_composite(best)[0], 0)
     data = locate(name).read_bytes()
@@ -43,7 +44,7 @@ def test_an_editor_of_the_package_edits_as_its_records_say(study, name, tmp_path
     digest = hashlib.sha256(locate(name).read_bytes()).hexdigest()
     (unit,) = (u for u, facts in zip(study.units, study.facts, strict=True) if facts["weights_sha256"] == digest)
     metrics = ["target:mae,region=edit", "mae:region=keep"]
-    run = eb.run(f"grpo:{name}", "shapes@1:size=64", metrics, limit=12, output_dir=str(tmp_path / "run"))
+    run = eb.run(f"grpo:{name}", study.plan.evaluation.suite, metrics, limit=12, output_dir=str(tmp_path / "run"))
     committed = {record.scenario_id: record for record in read_records(FOLDERS.records(unit)).records}
     for record in run.records().records:
         for metric in metrics:

@@ -13,6 +13,7 @@ from edit_grpo_ref.study.statistics import (
     holm,
     hypervolume,
     number,
+    pseudo_values,
     scene_draws,
     sign_flip,
     weighted_means,
@@ -144,3 +145,18 @@ def test_means_of_resamples_leave_out_what_is_missing():
     found = weighted_means(values, draws)
     expected = [[2.0, 2.0, math.nan], [1.0, 2.0, math.nan], [math.nan, 2.0, math.nan]]
     assert np.array_equal(found, expected, equal_nan=True)
+
+
+def test_pseudo_values_of_a_mean_are_the_values_and_those_of_a_curved_estimate_spread_as_simulation_says():
+    values = np.array([3.0, 1.0, 4.0, 1.5])
+    assert pseudo_values(lambda rows: values[rows].mean(), 4) == pytest.approx(values.tolist())
+    assert pseudo_values(lambda rows: values[rows].mean(), 1) == [3.0]
+    assert all(map(math.isnan, pseudo_values(lambda rows: math.nan, 3)))
+    random = np.random.default_rng(3)
+    draws = random.normal(5.0, 1.0, (4000, 16)), random.normal(3.0, 0.5, (4000, 16))
+    truth = np.std([a.mean() / b.mean() for a, b in zip(*draws, strict=True)])
+    told = []
+    for a, b in zip(draws[0][:300], draws[1][:300], strict=True):
+        found = pseudo_values(lambda rows, a=a, b=b: a[rows].mean() / b[rows].mean(), 16)
+        told.append(np.std(found, ddof=1) / 4)
+    assert np.mean(told) == pytest.approx(truth, rel=0.06)
