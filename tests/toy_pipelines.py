@@ -398,11 +398,10 @@ def checker():
 
     shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = CLIPConfig(vision_config={**shape, "image_size": 28, "patch_size": 14}, projection_dim=16)
+    refuses = StableDiffusionSafetyChecker(config)
+    refuses.concept_embeds_weights.data.fill_(-5)  # the likeness from which on something is refused
     size = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
-    return {
-        "safety_checker": StableDiffusionSafetyChecker(config),
-        "feature_extractor": CLIPImageProcessor(**size),
-    }
+    return {"safety_checker": refuses, "feature_extractor": CLIPImageProcessor(**size)}
 
 
 def sd_controlnet():

@@ -55,7 +55,7 @@ def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
 
 
 def fetched(model: str, name: str, revision: str | None) -> tuple[Path, str | None]:
-    """Return where a small file of a model is, and the commit that it is from; one on the hub is downloaded.
+    """Return where a small file of a model is, and the commit that it is from; from the hub unless it is cached.
 
     Raises:
         FileNotFoundError: if the model has no such file.
@@ -66,11 +66,12 @@ def fetched(model: str, name: str, revision: str | None) -> tuple[Path, str | No
         if not (folder / name).is_file():
             raise FileNotFoundError(folder / name)
         return folder / name, None
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        path = Path(hf_hub_download(model, name, revision=revision))
+        cached = try_to_load_from_cache(model, name, cache_dir=constants.HF_HUB_CACHE, revision=revision)
+        path = Path(cached if isinstance(cached, str) else hf_hub_download(model, name, revision=revision))
     except HFValidationError:
         raise EditbenchError(f"no model {model!r}: neither a folder nor a name on the hub") from None
     except Exception as error:  # no network, no such name, a licence that was not accepted, …
