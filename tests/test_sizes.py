@@ -32,6 +32,14 @@ def test_padding_continues_the_picture():
     assert fit_source(source, None, 16, "edge").mask is None
 
 
+def test_a_picture_that_is_too_small_is_padded_to_what_is_taken():
+    source = picture(20, 80)
+    fitted = fit_source(source, np.ones((20, 80), bool), 32, "reflect", smallest=64)
+    assert fitted.source.shape == (64, 96, 3) and fitted.mask.sum() == 20 * 80
+    assert np.array_equal(fitted.undo(fitted.source), source)
+    assert fit_source(picture(1, 1), None, 16, "reflect", smallest=64).source.shape == (64, 64, 3)
+
+
 def test_a_legal_size_is_left_alone():
     source = picture(64, 96)
     for fit in ("reflect", "edge", "resize"):
@@ -66,7 +74,12 @@ def test_a_mask_keeps_its_place_and_share_when_it_is_resampled():
     mask[30:62, 40:120] = True
     small = fit_source(picture(120, 160), mask, 8, "reflect", max_side=40).mask
     rows, columns = np.nonzero(small[:30, :40])
-    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (8, 16, 10, 30)  # 62 / 4 is half a pixel
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (
+        7,
+        16,
+        10,
+        30,
+    )  # 30 / 4 and 62 / 4 are in the middle of a pixel
     large = fit_source(picture(30, 40), small[:30, :40], 8, "reflect", area=120 * 160).mask
     assert large.mean() == pytest.approx(small[:30, :40].mean(), rel=0.02)
 

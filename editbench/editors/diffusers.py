@@ -100,10 +100,9 @@ class Diffusers:
         found = find_checkpoint(self.model, self.revision)
         name = self.pipeline or AS_IMG2IMG.get(found.pipeline, found.pipeline)
         if name not in FAMILIES:
-            hint = did_you_mean(name, FAMILIES) or f", expected one of {', '.join(FAMILIES)}"
             raise EditbenchError(
-                f"diffusers: {self.model} is a {name}, which is in no row of the table of families{hint}; "
-                "docs/diffusers.md says how to add one"
+                f"diffusers: {self.model} is a {name}, which is in no row of the table of families"
+                f"{did_you_mean(name, FAMILIES)} There are {', '.join(FAMILIES)}; docs/diffusers.md says how to add one"
             )
         object.__setattr__(self, "pipeline", None if name == found.pipeline else name)
         object.__setattr__(self, "revision", found.commit or self.revision)
@@ -182,7 +181,9 @@ class Diffusers:
             raise self._loaded
         family = self._family
         fitted = [
-            fit_source(request.source, request.mask, family.multiple, self.fit, self.area, self.max_side)
+            fit_source(
+                request.source, request.mask, family.multiple, self.fit, self.area, self.max_side, family.smallest
+            )
             for request in requests
         ]
         outputs: dict[int, Accepted | Exception] = {}

@@ -116,6 +116,8 @@ class Family:
     prompt: PromptKind
     multiple: int
     """What both sides must be multiples of, in pixels."""
+    smallest: int = 1
+    """What both sides must have at least, in pixels."""
     batch: bool = False
     """Whether one call takes several requests and gives each what it would get alone."""
     mask: str | None = None
@@ -163,17 +165,25 @@ FAMILIES: dict[str, Family] = {
         "InstructPix2Pix on SDXL, CosXL Edit", "instruction", 8, batch=True, image_guidance="image_guidance_scale"
     ),
     "FluxKontextPipeline": Family("FLUX.1 Kontext", "instruction", 16, batch=True, call=kontext),
-    "Flux2KleinPipeline": Family("FLUX.2 klein", "instruction", 16, own_size="a source of more than one megapixel"),
+    "Flux2KleinPipeline": Family(
+        "FLUX.2 klein", "instruction", 16, smallest=64, own_size="a source of more than one megapixel"
+    ),
     "QwenImageEditPipeline": Family("Qwen-Image-Edit", "instruction", 16, own_size=_SEEN, **_QWEN),
     "QwenImageEditPlusPipeline": Family("Qwen-Image-Edit-2509, -2511", "instruction", 16, own_size=_SEEN, **_QWEN),
     "LongCatImageEditPipeline": Family("LongCat-Image-Edit", "instruction", 16, sized=False, own_size=_ALL),
     "OmniGenPipeline": Family("OmniGen", "instruction", 16, image_guidance="img_guidance_scale", call=omnigen),
     # told what the result shows, without a mask
     "LEditsPPPipelineStableDiffusion": Family(
-        "LEDITS++", "target", 32, guidance="edit_guidance_scale", steps="num_inversion_steps", call=ledits
+        "LEDITS++", "target", 32, smallest=64, guidance="edit_guidance_scale", steps="num_inversion_steps", call=ledits
     ),
     "LEditsPPPipelineStableDiffusionXL": Family(
-        "LEDITS++ on SDXL", "target", 32, guidance="edit_guidance_scale", steps="num_inversion_steps", call=ledits
+        "LEDITS++ on SDXL",
+        "target",
+        32,
+        smallest=64,
+        guidance="edit_guidance_scale",
+        steps="num_inversion_steps",
+        call=ledits,
     ),
     "StableDiffusionImg2ImgPipeline": _img2img("Stable Diffusion", 8, batch=True, sized=False),
     "StableDiffusionXLImg2ImgPipeline": _img2img("SDXL", 8, batch=True, sized=False),
@@ -194,7 +204,7 @@ FAMILIES: dict[str, Family] = {
     "FluxKontextInpaintPipeline": _inpainting(
         "FLUX.1 Kontext inpainting", 16, batch=True, prompt="instruction", call=kontext
     ),
-    "Flux2KleinInpaintPipeline": _inpainting("FLUX.2 klein inpainting", 16),
+    "Flux2KleinInpaintPipeline": _inpainting("FLUX.2 klein inpainting", 16, smallest=64),
     "QwenImageInpaintPipeline": _inpainting("Qwen-Image inpainting", 16, batch=True, **_QWEN),
     "QwenImageEditInpaintPipeline": _inpainting(
         "Qwen-Image-Edit inpainting", 16, prompt="instruction", sized=False, own_size=_ALL, **_QWEN

@@ -64,7 +64,13 @@ class Fitted:
 
 
 def fit_source(
-    source: Image, mask: Mask | None, multiple: int, fit: Fit, area: int | None = None, max_side: int | None = None
+    source: Image,
+    mask: Mask | None,
+    multiple: int,
+    fit: Fit,
+    area: int | None = None,
+    max_side: int | None = None,
+    smallest: int = 1,
 ) -> Fitted:
     """Bring a source and its mask to a size that a model takes.
 
@@ -77,13 +83,14 @@ def fit_source(
         fit: how that is reached.
         area: pixels to edit at; by default those of the source.
         max_side: longer side at most.
+        smallest: what both sides must have at least, which padding gives them; `multiple` divides it.
     """
     original = source.shape[0], source.shape[1]
     inner = working_size(*original, multiple if fit == "resize" else 1, area, max_side)
     if inner != original:
         source = resize(source, *inner)
         mask = None if mask is None else _resize_mask(mask, *inner)
-    bottom, right = (-side % multiple for side in inner)
+    bottom, right = (max(-side % multiple, smallest - side) for side in inner)
     if bottom or right:
         source = np.pad(source, ((0, bottom), (0, right), (0, 0)), mode="edge" if fit == "edge" else "reflect")
         mask = None if mask is None else np.pad(mask, ((0, bottom), (0, right)))
