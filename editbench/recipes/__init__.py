@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from editbench.specs import did_you_mean
@@ -17,7 +16,7 @@ def recipes() -> dict[str, str]:
 
 
 def _paths() -> list[Path]:
-    return sorted(Path(str(files("editbench.recipes"))).glob("*.yaml"))
+    return sorted(Path(__file__).parent.glob("*.yaml"))
 
 
 def _first_line(path: Path) -> str:
