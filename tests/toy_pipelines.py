@@ -144,10 +144,48 @@ def qwen3_text(layers):
     return tokenizer, Qwen3ForCausalLM(config)
 
 
+def mistral_text(layers):
+    """Return a processor and a model that also sees, as FLUX.2 dev reads its prompts with."""
+    from transformers import (
+        Mistral3Config,
+        Mistral3ForConditionalGeneration,
+        PixtralImageProcessor,
+        PixtralProcessor,
+        Qwen2Tokenizer,
+    )
+
+    special = ["<|endoftext|>", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
+    number = {word: place for place, word in enumerate([*BYTES, *special])}
+    tokenizer = Qwen2Tokenizer(vocab=number, merges=[], additional_special_tokens=special[1:])
+    text = {
+        "model_type": "mistral",
+        "vocab_size": len(number),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    vision = {"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    config = Mistral3Config(
+        text_config=text,
+        vision_config={**vision, "num_attention_heads": 2, "image_size": 32, "patch_size": 16},
+        image_token_index=number["[IMG]"],
+    )
+    processor = PixtralProcessor(
+        image_processor=PixtralImageProcessor(),
+        tokenizer=tokenizer,
+        chat_template="{% for message in messages %}{% for part in message.content %}{{ part.text }}\n"
+        "{% endfor %}{% endfor %}",
+    )
+    return processor, Mistral3ForConditionalGeneration(config)
+
+
 def flux2(cls):
     import diffusers
 
-    tokenizer, text_encoder = qwen3_text(layers=27)
+    tokenizer, text_encoder = qwen3_text(layers=27) if "Klein" in cls else mistral_text(layers=30)
     return getattr(diffusers, cls)(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=diffusers.AutoencoderKLFlux2(
@@ -164,7 +202,7 @@ def flux2(cls):
             joint_attention_dim=48,
             timestep_guidance_channels=16,
             axes_dims_rope=(4, 4, 4, 4),
-            guidance_embeds=False,
+            guidance_embeds="Klein" not in cls,
         ),
     )
 
@@ -312,6 +350,34 @@ def longcat():
     )
 
 
+def kandinsky():
+    import diffusers
+
+    _, processor, text_encoder = qwen_vl()
+    tokenizer_2, text_encoder_2 = clip_text()
+    return diffusers.Kandinsky5I2IPipeline(
+        transformer=diffusers.Kandinsky5Transformer3DModel(
+            in_visual_dim=4,
+            out_visual_dim=4,
+            in_text_dim=16,
+            in_text_dim2=16,
+            time_dim=16,
+            model_dim=32,
+            ff_dim=32,
+            num_text_blocks=1,
+            num_visual_blocks=1,
+            axes_dims=(4, 6, 6),
+            visual_cond=True,
+        ),
+        vae=vae(4, scaling_factor=0.36),
+        text_encoder=text_encoder,
+        tokenizer=processor,
+        text_encoder_2=text_encoder_2,
+        tokenizer_2=tokenizer_2,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
 def sd3(cls="StableDiffusion3Img2ImgPipeline", channels=4):
     import diffusers
 
@@ -404,19 +470,26 @@ def checker():
     return {"safety_checker": refuses, "feature_extractor": CLIPImageProcessor(**size)}
 
 
+def controlnet(**shape):
+    from diffusers import ControlNetModel
+
+    return ControlNetModel(**DOWN, **shape, in_channels=4, conditioning_embedding_out_channels=(4, 8, 8, 8))
+
+
 def sd_controlnet():
-    import diffusers
-
-    controlnet = diffusers.ControlNetModel(
-        **DOWN,
-        in_channels=4,
-        cross_attention_dim=16,
-        conditioning_embedding_out_channels=(4, 8, 8, 8),
-    )
-    return sd("StableDiffusionControlNetInpaintPipeline", channels=4, controlnet=controlnet)
+    parts = {"controlnet": controlnet(cross_attention_dim=16)}
+    return sd("StableDiffusionControlNetInpaintPipeline", channels=4, **parts)
 
 
-def sdxl(cls, channels=4):
+XL = {
+    "cross_attention_dim": 32,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 6 * 8 + 16,
+}
+
+
+def sdxl(cls, channels=4, **parts):
     import diffusers
 
     tokenizer, text_encoder = clip_text()
@@ -433,24 +506,28 @@ def sdxl(cls, channels=4):
             sample_size=64,
             in_channels=channels,
             out_channels=4,
-            cross_attention_dim=32,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 16,
+            **XL,
         ),
         scheduler=unet_scheduler(cls),
         add_watermarker=False,
+        **parts,
     )
+
+
+def sdxl_controlnet():
+    return sdxl("StableDiffusionXLControlNetInpaintPipeline", controlnet=controlnet(**XL))
 
 
 TOYS = {
     "StableDiffusionInstructPix2PixPipeline": sd,
     "StableDiffusionXLInstructPix2PixPipeline": lambda: sdxl("StableDiffusionXLInstructPix2PixPipeline", channels=8),
     "FluxKontextPipeline": flux,
+    "Flux2Pipeline": lambda: flux2("Flux2Pipeline"),
     "Flux2KleinPipeline": lambda: flux2("Flux2KleinPipeline"),
     "QwenImageEditPipeline": lambda: qwen("QwenImageEditPipeline"),
     "QwenImageEditPlusPipeline": lambda: qwen("QwenImageEditPlusPipeline"),
     "LongCatImageEditPipeline": longcat,
+    "Kandinsky5I2IPipeline": kandinsky,
     "OmniGenPipeline": omnigen,
     "LEditsPPPipelineStableDiffusion": lambda: sd("LEditsPPPipelineStableDiffusion", channels=4),
     "LEditsPPPipelineStableDiffusionXL": lambda: sdxl("LEditsPPPipelineStableDiffusionXL"),
@@ -465,6 +542,7 @@ TOYS = {
     "StableDiffusionXLInpaintPipeline": lambda: sdxl("StableDiffusionXLInpaintPipeline", channels=9),
     "StableDiffusion3InpaintPipeline": lambda: sd3("StableDiffusion3InpaintPipeline", channels=16),
     "StableDiffusionControlNetInpaintPipeline": sd_controlnet,
+    "StableDiffusionXLControlNetInpaintPipeline": sdxl_controlnet,
     "FluxFillPipeline": lambda: flux("FluxFillPipeline", channels=16 + 16 + 256),
     "FluxInpaintPipeline": lambda: flux("FluxInpaintPipeline"),
     "FluxKontextInpaintPipeline": lambda: flux("FluxKontextInpaintPipeline"),

@@ -209,12 +209,13 @@ class Diffusers:
         with torch.random.fork_rng():
             torch.manual_seed(chosen[0][0].seed)  # OmniGen's source latents are drawn from the global generator
             given = self._family.call(self._loaded, self._family, asks, dict(self._options))
+        images = given.images if hasattr(given, "images") else given.image  # Kandinsky's
         refused = getattr(given, "nsfw_content_detected", None) or [False] * len(asks)
         return [
             ContentRefused("the safety checker blacked the image out; safety=false switches it off")
             if black
             else _undone(image, fitted, flags)
-            for image, black, (_, fitted), (_, flags) in zip(given.images, refused, chosen, texts, strict=True)
+            for image, black, (_, fitted), (_, flags) in zip(images, refused, chosen, texts, strict=True)
         ]
 
     def _text(self, request: EditRequest) -> tuple[str, tuple[str, ...]]:

@@ -155,6 +155,7 @@ _QWEN: dict[str, Any] = {"guidance": "true_cfg_scale", "defaults": {"negative_pr
 """Guidance needs a negative prompt; the model card has a blank."""
 _SEEN = "the source it looks at, to one megapixel"
 _ALL = "source and result, to one megapixel"
+_LISTED = "source and result, to one of seven sizes"
 
 FAMILIES: dict[str, Family] = {
     # told what to do, without a mask
@@ -165,12 +166,16 @@ FAMILIES: dict[str, Family] = {
         "InstructPix2Pix on SDXL, CosXL Edit", "instruction", 8, batch=True, image_guidance="image_guidance_scale"
     ),
     "FluxKontextPipeline": Family("FLUX.1 Kontext", "instruction", 16, batch=True, call=kontext),
+    "Flux2Pipeline": Family(
+        "FLUX.2 dev", "instruction", 16, smallest=64, own_size="a source of more than one megapixel"
+    ),
     "Flux2KleinPipeline": Family(
         "FLUX.2 klein", "instruction", 16, smallest=64, own_size="a source of more than one megapixel"
     ),
     "QwenImageEditPipeline": Family("Qwen-Image-Edit", "instruction", 16, own_size=_SEEN, **_QWEN),
     "QwenImageEditPlusPipeline": Family("Qwen-Image-Edit-2509, -2511", "instruction", 16, own_size=_SEEN, **_QWEN),
     "LongCatImageEditPipeline": Family("LongCat-Image-Edit", "instruction", 16, sized=False, own_size=_ALL),
+    "Kandinsky5I2IPipeline": Family("Kandinsky 5 Image Lite, editing", "instruction", 16, own_size=_LISTED),
     "OmniGenPipeline": Family("OmniGen", "instruction", 16, image_guidance="img_guidance_scale", call=omnigen),
     # told what the result shows, without a mask
     "LEditsPPPipelineStableDiffusion": Family(
@@ -199,6 +204,9 @@ FAMILIES: dict[str, Family] = {
     "StableDiffusionControlNetInpaintPipeline": _inpainting(
         "Stable Diffusion with an inpainting ControlNet", 8, batch=True, call=controlled
     ),
+    "StableDiffusionXLControlNetInpaintPipeline": _inpainting(
+        "SDXL with an inpainting ControlNet", 8, batch=True, call=controlled
+    ),
     "FluxFillPipeline": _inpainting("FLUX.1 Fill", 16, batch=True),
     "FluxInpaintPipeline": _inpainting("FLUX.1 inpainting", 16, batch=True),
     "FluxKontextInpaintPipeline": _inpainting(
@@ -221,5 +229,6 @@ AS_IMG2IMG: dict[str, str] = {
     "QwenImagePipeline": "QwenImageImg2ImgPipeline",
     "ZImagePipeline": "ZImageImg2ImgPipeline",
     "StableDiffusionControlNetPipeline": "StableDiffusionControlNetInpaintPipeline",
+    "StableDiffusionXLControlNetPipeline": "StableDiffusionXLControlNetInpaintPipeline",
 }
 """What a text-to-image checkpoint is loaded as unless the spec names another class."""
