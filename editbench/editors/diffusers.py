@@ -206,7 +206,7 @@ class Diffusers:
             )
             for (request, fitted), (text, _) in zip(chosen, texts, strict=True)
         ]
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(chosen[0][0].seed)  # OmniGen's source latents are drawn from the global generator
             given = self._family.call(self._loaded, self._family, asks, dict(self._options))
         images = given.images if hasattr(given, "images") else given.image  # Kandinsky's
