@@ -35,6 +35,8 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "harmonise": Entry("editbench.editors.classical:Harmonise", "matches the mask's colours to its surroundings"),
         "folder": Entry("editbench.editors.external:FolderAnswers", "finished images, by id: folder:PATH or a JSONL"),
         "command": Entry("editbench.editors.external:Command", "any program: command:PROGRAM {request} {out}"),
+        "diffusers": Entry("editbench.editors.diffusers:Diffusers", "any editing pipeline: diffusers:MODEL_OR_FOLDER"),
+        "vae": Entry("editbench.editors.vae:Vae", "control: encoded and decoded, no edit: vae:MODEL"),
     },
     "metric": {
         "psnr": Entry("editbench.metrics.pixel:Psnr", "peak signal-to-noise ratio over a region, capped at 100 dB"),

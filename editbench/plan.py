@@ -15,6 +15,7 @@ from editbench.editors import code_sha256, load_editor
 from editbench.images import AlignPolicy
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
+from editbench.recipes import config_path
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of
 from editbench.specs import did_you_mean, slug
@@ -244,13 +245,14 @@ def sample_seed(seed: int, scenario_id: str, repeat: int) -> int:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read options from a YAML file, or from the run.json of an earlier run.
+    """Read options from a YAML file, a recipe (`recipes/NAME.yaml`), or the run.json of an earlier run.
 
     Raises:
         EditbenchError: if the file cannot be read or is not a mapping.
     """
     import yaml
 
+    path = config_path(path)
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:

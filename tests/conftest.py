@@ -1,5 +1,7 @@
 """Checkpoints of a few kilobytes with random weights, saved as transformers saves the real ones."""
 
+from pathlib import Path
+from runpy import run_path
 from types import SimpleNamespace
 
 import pytest
@@ -96,3 +98,19 @@ def no_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def toy_pipeline(tmp_path_factory):
+    """Return, by family, a pipeline of diffusers and the folder it is saved in; each is built once."""
+    build, built = run_path(str(Path(__file__).parent / "toy_pipelines.py"))["build"], {}
+
+    def get(family):
+        if family not in built:
+            folder = tmp_path_factory.mktemp(family)
+            pipe = build(family)
+            pipe.save_pretrained(folder)
+            built[family] = SimpleNamespace(pipe=pipe, folder=folder)
+        return built[family]
+
+    return get

@@ -17,7 +17,7 @@ LAYERS = (
     ("specs", "colours", "images", "records", "built_in"),
     ("registry", "masks"),
     # L1
-    ("suites", "editors", "metrics", "journal", "stats", "provenance", "wire", "orphans"),
+    ("suites", "editors", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans"),
     ("store",),
     # L2
     ("execute",),

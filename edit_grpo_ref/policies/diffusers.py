@@ -25,6 +25,8 @@ from edit_grpo_ref.policies import Condition, Prediction
 from edit_grpo_ref.policies.families import SIDE, Family
 from edit_grpo_ref.policies.packed import Kontext, Qwen
 from edit_grpo_ref.policies.spatial import Pix2Pix, StableDiffusion3
+from editbench.editors.diffusers_loading import find_checkpoint
+from editbench.editors.sizes import working_size
 from editbench.images import resize
 from editbench.registry import bare, written_spec
 from editbench.specs import did_you_mean
@@ -43,17 +45,6 @@ FAMILIES: dict[str, tuple[str, type[Any], dict[str, Any]]] = {
     "StableDiffusionInstructPix2PixPipeline": ("StableDiffusionInstructPix2PixPipeline", Pix2Pix, {}),
 }
 """By the class that a model's folder names: the pipeline to load it with, the family and its fixed options."""
-
-
-def working_size(height: int, width: int, multiple: int, area: int | None) -> tuple[int, int]:
-    """Return the size at which a picture is edited: its own, or of that area, on the family's grid.
-
-    >>> working_size(512, 768, 16, 512 * 512)
-    (416, 624)
-    """
-    scale = 1.0 if area is None else (area / (height * width)) ** 0.5
-    sides = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
-    return next(sides), next(sides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +97,9 @@ class Diffusers:
 
     @cached_property
     def _family(self) -> Family:
-        try:
-            name = diffusers.DiffusionPipeline.load_config(self.model, revision=self.revision)["_class_name"]
-        except (OSError, ValueError) as error:
-            raise EditbenchError(f"diffusers: no model {self.model!r}: {' '.join(str(error).split())[:300]}") from error
+        name = find_checkpoint(self.model, self.revision).pipeline
         if name not in FAMILIES:
-            hint = did_you_mean(str(name), FAMILIES) or f": expected {', '.join(FAMILIES)}"
+            hint = did_you_mean(name, FAMILIES) or f": expected {', '.join(FAMILIES)}"
             raise EditbenchError(f"diffusers: {self.model} is a {name}, which cannot be trained here{hint}")
         pipeline, family, fixed = FAMILIES[name]
         options = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,12 +19,13 @@ app.add_typer(check_app, name="check")
 @app.command("list")
 @reported
 def list_(
-    kind: Annotated[str, typer.Argument(help="suites, editors, metrics, or config: its JSON schema.")] = "",
+    kind: Annotated[str, typer.Argument(help="suites, editors, metrics, recipes, or config: its JSON schema.")] = "",
     json: Json = False,
     cards: Annotated[bool, typer.Option("--cards", help="Metrics: print the page that defines each of them.")] = False,
 ) -> None:
-    """List suites, editors and metrics, plug-ins included; or show the schema of `--config` files."""
+    """List suites, editors and metrics, plug-ins included, or recipes; or show the schema of `--config` files."""
     from editbench.built_in import BUILT_IN
+    from editbench.recipes import recipes
     from editbench.records import dumps
     from editbench.registry import names
 
@@ -40,10 +42,10 @@ def list_(
         print(dumps(RunConfig.schema()))
         return
 
-    kinds = {f"{name}s": name for name in BUILT_IN}
+    kinds = {f"{name}s": partial(names, name) for name in BUILT_IN} | {"recipes": recipes}
     if kind and kind not in kinds:
         raise EditbenchError(f"unknown kind {kind!r}, expected {', '.join(kinds)}{did_you_mean(kind, kinds)}")
-    chosen = {plural: names(name) for plural, name in kinds.items() if kind in ("", plural)}
+    chosen = {plural: listed() for plural, listed in kinds.items() if kind in ("", plural)}
     if json:
         print(dumps(chosen))
         return

@@ -29,7 +29,9 @@ def demo(
 
 # --------------------------------------------------------------------------------------------------- run, edit
 
-Config = Annotated[Path | None, typer.Option(help="YAML file with any of these options, or a run.json; flags win.")]
+Config = Annotated[
+    Path | None, typer.Option(help="YAML file with any of these options, recipes/NAME.yaml, or a run.json; flags win.")
+]
 SuiteSpec = Annotated[str | None, typer.Option("--suite", help="shapes@1, photos@1, folder:PATH …")]
 EditorSpec = Annotated[
     str | None,

@@ -2,8 +2,6 @@
 
 import json
 from pathlib import Path
-from runpy import run_path
-from types import SimpleNamespace
 
 import pytest
 
@@ -62,19 +60,3 @@ def trained(told):
 def read_log(folder):
     """The lines of a log."""
     return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="session")
-def toy_pipeline(tmp_path_factory):
-    """Return, by family, a pipeline of diffusers and the folder it is saved in; each is built once."""
-    build, built = run_path(str(HERE / "toy_pipelines.py"))["build"], {}
-
-    def get(family):
-        if family not in built:
-            folder = tmp_path_factory.mktemp(family)
-            pipe = build(family)
-            pipe.save_pretrained(folder)
-            built[family] = SimpleNamespace(pipe=pipe, folder=folder)
-        return built[family]
-
-    return get
