@@ -33,8 +33,8 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "biharmonic": Entry("editbench.editors.classical:Biharmonic", "scikit-image's inpainting of the mask: removal"),
         "recolor": Entry("editbench.editors.classical:Recolor", "moves the mask toward the colour named in the prompt"),
         "harmonise": Entry("editbench.editors.classical:Harmonise", "matches the mask's colours to its surroundings"),
-        "folder": Entry("editbench.editors.external:FolderAnswers", "finished images, by id: folder:PATH or a JSONL"),
-        "command": Entry("editbench.editors.external:Command", "any program: command:PROGRAM {request} {out}"),
+        "folder": Entry("editbench.editors.folder:FolderAnswers", "finished images, by id: folder:PATH or a JSONL"),
+        "command": Entry("editbench.editors.command:Command", "any program: command:PROGRAM {request} {out}"),
     },
     "metric": {
         "psnr": Entry("editbench.metrics.pixel:Psnr", "peak signal-to-noise ratio over a region, capped at 100 dB"),

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from editbench.editors.external import FunctionEditor
+from editbench.editors.function import FunctionEditor
 from editbench.registry import create, python_name
 from editbench.specs import PYTHON_FILE, parse
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Editor, MaskAccess
