@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from editbench import registry
 from editbench.built_in import BUILT_IN
-from editbench.editors.controls import Blur, Paste
 from editbench.editors.command import Command
+from editbench.editors.controls import Blur, Paste
 from editbench.editors.folder import FolderAnswers
 from editbench.metrics.pixel import Changed
 from editbench.registry import create, lookup, names, spec_of

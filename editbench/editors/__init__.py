@@ -22,6 +22,8 @@ from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Edito
 def load_editor(editor: str | AnyEditor | Callable[..., object]) -> AnyEditor:
     """Return an editor from a spec string, an object with `edit`, or a plain function.
 
+    What only describes an editor (the address of a service) is asked for it: its `opened()` returns one, or raises.
+
     Raises:
         EditbenchError: if it is none of these; the message says what is missing.
     """
@@ -35,6 +37,8 @@ def _loaded(thing: Any, spec: str | None) -> AnyEditor:
     name = spec or python_name(thing)
     if isinstance(thing, type):
         raise EditbenchError(f"editor {name!r} is a class, expected an instance of it")
+    if hasattr(thing, "opened"):
+        thing = thing.opened()
     if isinstance(thing, Composite):
         inner = _loaded(thing.editor, _nested(spec))
         _check_trained_on(thing, name)

@@ -12,45 +12,51 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from editbench.editors.worker_program import ProgramFailed, WorkerProgram, how_it_ended
 from editbench.images import InvalidImage, decode, encode_png
 from editbench.records import dumps
-from editbench.registry import bare
+from editbench.registry import bare, written_spec
 from editbench.types import EditbenchError, EditRequest, MaskAccess, OutputMissing
-
-
-class ProgramFailed(RuntimeError):
-    """A program ended badly, and left a request without an answer."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """Run any program, in any environment, on a folder of requests.
+    """Run any program, in any environment: on a folder of requests, or as one that stays.
 
-    The program finds `requests.jsonl` in `{request}`: one object a line with `name`, `instruction`, `seed`, `source` (a
-    PNG beside it), and `mask` (white = edit, only with mask_access hint or region), `source_prompt`, `target_prompt`
-    where there are any. It writes `{out}/<name>.png`, or `{out}/<name>.error.txt` with the reason of a failure.
+    `mode=batch` starts it for every batch. It finds `requests.jsonl` in `{request}`: one object a line with `name`,
+    `instruction`, `seed`, `source` (a PNG beside it), and `mask` (white = edit, only with mask_access hint or region),
+    `source_prompt`, `target_prompt` where there are any. It writes `{out}/<name>.png`, or `{out}/<name>.error.txt` with
+    the reason of a failure.
+
+    `mode=worker` starts it once, so that a model is loaded once: see `WorkerProgram`.
 
     Args:
-        program: command line with `{request}` and `{out}`; split as a shell would, but run without one.
+        program: command line, with `{request}` and `{out}` in mode batch; split as a shell would, but run without one.
         mask_access: whether requests carry the mask.
-        batch_size: requests for one start of the program. With a deadline, it is started for each request.
+        batch_size: requests for one start of the program in mode batch. With a deadline, it is started for each.
+        mode: how the program is spoken to.
     """
 
     program: str = bare()
     mask_access: MaskAccess = "none"
     batch_size: int = 16
+    mode: Literal["batch", "worker"] = "batch"
     _peaks: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     trained_on: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for placeholder in ("{request}", "{out}"):
-            if placeholder not in self.program:
-                raise ValueError(f"the command lacks {placeholder}, expected PROGRAM {{request}} {{out}}")
+            if self.mode == "worker" and placeholder in self.program:
+                raise ValueError(f"a program that stays gets no {placeholder}: its requests come on standard input")
+            if self.mode == "batch" and placeholder not in self.program:
+                raise ValueError(
+                    f"the command lacks {placeholder}, expected PROGRAM {{request}} {{out}}, or PROGRAM,mode=worker"
+                )
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size}, expected at least 1")
         try:
@@ -62,6 +68,14 @@ class Command:
         script = next((word for word in words[1:] if not word.startswith("-")), "")
         if Path(words[0]).name.startswith("python") and script.endswith(".py") and not Path(script).is_file():
             raise EditbenchError(f"command {self.program!r}: no file {script!r}")
+
+    def opened(self) -> Command | WorkerProgram:
+        """Return what runs the program in its mode; nothing is started yet."""
+        return (
+            self
+            if self.mode == "batch"
+            else WorkerProgram(written_spec(self, "command"), self.program, self.mask_access)
+        )
 
     @property
     def peak_bytes(self) -> int:
@@ -116,9 +130,7 @@ class Command:
         self._peaks.append(_beyond_ours(usage.ru_maxrss))
         if process.returncode == 0:
             return None
-        said = (folder / "stderr").read_bytes()[-10_000:].decode(errors="replace").strip().splitlines()
-        how = f"signal {-process.returncode}" if process.returncode < 0 else f"status {process.returncode}"
-        return f"the program ended with {how}" + (f": {said[-1]}" if said else "")
+        return how_it_ended(process.returncode, (folder / "stderr").read_bytes())
 
 
 def _beyond_ours(peak: int) -> int:
