@@ -36,6 +36,7 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "folder": Entry("editbench.editors.folder:FolderAnswers", "finished images, by id: folder:PATH or a JSONL"),
         "command": Entry("editbench.editors.command:Command", "any program: command:PROGRAM {request} {out}"),
         "http": Entry("editbench.editors.http:Http", "a service: http://HOST:PORT/PATH, see `editbench serve`"),
+        "openai_images": Entry("editbench.editors.openai_images:OpenaiImages", "a model behind /v1/images/edits"),
     },
     "metric": {
         "psnr": Entry("editbench.metrics.pixel:Psnr", "peak signal-to-noise ratio over a region, capped at 100 dB"),

@@ -165,13 +165,10 @@ class WorkerProgram:
                         if not rest:
                             selector.unregister(process.stdin)
         text, _, self._said = self._said.partition(b"\n")
-        try:
-            data = loads(bytes(text))
-        except ValueError:
-            raise self._noise("what is no JSON", text) from None
-        if not isinstance(data, dict):
-            raise self._noise("JSON that is no object", text)
-        return data
+        with contextlib.suppress(ValueError):
+            if isinstance(data := loads(bytes(text)), dict):
+                return data
+        raise self._noise("what is no JSON object", text)
 
     def _noise(self, what: str, text: bytes | bytearray = b"") -> ProgramFailed:
         """End the program; the text, which may be another one each time, goes to the journal and not to the record."""
