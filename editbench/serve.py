@@ -245,6 +245,7 @@ def serve(spec: str, host: str, port: int, limits: Limits, say: Callable[[str], 
         EditbenchError: if there is something to mend first; one line.
     """
     try:
+        import starlette  # noqa: F401  needed by `application`
         import uvicorn
     except ImportError:
         raise EditbenchError("serve needs starlette and uvicorn: pip install 'editbench[serve]'") from None
@@ -275,9 +276,7 @@ def serve(spec: str, host: str, port: int, limits: Limits, say: Callable[[str], 
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
-        say(address)
-        try:
-            with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends as asked, then raises the signal again
-                server.run(sockets=[listening])
-        finally:
-            serving.close()
+        # uvicorn ends as it is asked to, then raises the signal again; one may come before it listens to them.
+        with contextlib.closing(serving), contextlib.suppress(KeyboardInterrupt):
+            say(address)
+            server.run(sockets=[listening])

@@ -1,8 +1,8 @@
 """Every example of these pages runs, in order, in a folder of its own.
 
-Blocks of `LANGUAGE FILE` are written to FILE, blocks of `python` are run, and so is each `$` line of a `console` block. A
-line that ends with `&` goes on beside the others once it has printed something, and is told to end after the last; its
-port is any that is free. Blocks of `sh` are not run here: the packaging test and CI run the two set-up commands.
+Blocks of `LANGUAGE FILE` are written to FILE, blocks of `python` are run, and so is each `$` line of a `console` block.
+A line that ends with `&` goes on beside the others once it has printed something, and is told to end after the last;
+its port is any that is free. Blocks of `sh` are not run here: the packaging test and CI run the two set-up commands.
 """
 
 import contextlib

@@ -167,6 +167,14 @@ def test_what_goes_wrong_is_charged_to_its_request_and_the_program_goes_on(box, 
         assert "loading" in attempts[1].traceback
 
 
+def test_what_was_said_about_an_earlier_request_is_no_reason(box):
+    body = LOOP.replace('print("working on"', 'word == "go" and print("working on"').replace(
+        "sys.exit(", "os._exit(3), ("
+    )
+    good, silent = InProcess(load_editor(program(box, body))).run([ask(), ask("status")])
+    assert good.status == "ok" and silent.reason == "ProgramFailed: the program ended with status 3"
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -202,12 +210,12 @@ def test_a_program_that_writes_before_it_reads_does_not_stop_everything(box):
 
 
 def test_a_deadline_is_that_of_a_line_and_not_of_the_start(box):
-    body = "time.sleep(2.5)\n" + LOOP
-    worker = Worker(program(box, body), 2.0)
+    body = "time.sleep(1.8)\n" + LOOP
+    worker = Worker(program(box, body), 1.5)
     first, late, third = worker.run([ask(seed=1), ask("hang", seed=2), ask(seed=3)])
     worker.close()
     assert (first.status, third.status) == ("ok", "ok")
-    assert (late.status, late.reason) == ("editor_timeout", "no answer within 2 s")
+    assert (late.status, late.reason) == ("editor_timeout", "no answer within 1.5 s")
     assert len(pids(box)) == 2 and all(map(gone, pids(box)))
 
 

@@ -37,7 +37,7 @@ def _loaded(thing: Any, spec: str | None) -> AnyEditor:
     name = spec or python_name(thing)
     if isinstance(thing, type):
         raise EditbenchError(f"editor {name!r} is a class, expected an instance of it")
-    if hasattr(thing, "opened"):
+    if callable(getattr(thing, "opened", None)):
         thing = thing.opened()
     if isinstance(thing, Composite):
         inner = _loaded(thing.editor, _nested(spec))
