@@ -21,7 +21,7 @@ from typing import Protocol
 
 from editbench.images import Accepted, InvalidImage, as_image
 from editbench.records import encodable, stable_reason
-from editbench.types import EditbenchError, Editor, EditRequest, EditStatus, Image, OutputMissing
+from editbench.types import EditbenchError, EditFailed, Editor, EditRequest, EditStatus, Image, OutputMissing
 from editbench.wire import Frame, pack_request, read_frame, unpack_attempts
 
 START_SECONDS = 600.0
@@ -62,6 +62,8 @@ def judge(output: object) -> Attempt:
         return Attempt("output_missing", reason=encodable(output) or "no image")
     if isinstance(output, InvalidImage):
         return Attempt("output_invalid", reason=encodable(output))
+    if isinstance(output, EditFailed):
+        return Attempt(output.status, reason=encodable(output))
     if isinstance(output, BaseException):
         status: EditStatus = "editor_oom" if _out_of_memory(output) else "editor_error"
         text = encodable("".join(traceback.format_exception(output)[-8:]))
@@ -135,7 +137,10 @@ class InProcess:
         return [judge(output) for output in outputs]
 
     def close(self) -> None:
-        """Nothing to leave behind."""
+        """Let the editor leave nothing behind."""
+        close = getattr(self.editor, "close", None)
+        if callable(close):
+            close()
 
 
 def _copy(request: EditRequest) -> EditRequest:

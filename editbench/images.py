@@ -264,7 +264,7 @@ def pixels_sha256(image: Image) -> str:
 
 
 def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Encode `uint8 (H, W, 3)` or `(H, W)` as PNG at zlib level 1 (a third of the default's time, 10 % larger)."""
+    """Encode `uint8 (H, W, 3 or 4)` or `(H, W)` as PNG at zlib level 1 (a third of the default's time, 10 % larger)."""
     buffer = io.BytesIO()
     PILImage.fromarray(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -163,7 +163,7 @@ def make_plan(
             mask_access=chosen.mask_access,
             control=bool(getattr(chosen, "control", False)),
             trained_on=tuple(getattr(chosen, "trained_on", ())),
-            code_sha256=code,
+            code_sha256=code or getattr(leaf_of(chosen), "code_sha256", None),
         ),
         seed=config.seed,
         repeats=config.repeats,

@@ -2,6 +2,7 @@
 
 One field of a component may be its *bare* option, written first and without a name (`folder:PATH`). A value with
 commas or brackets stands in brackets, and so does a nested spec (`paste:editor=[recolor:leak=0.3],feather=4`).
+An address is short for the editor behind it: `http://HOST/PATH,timeout=9` is `http:[http://HOST/PATH],timeout=9`.
 Python code is named by `path/to/file.py:Name` or `module:Name`, options following a second colon.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from editbench.types import EditbenchError
 
 OPTION = re.compile(r"([A-Za-z_]\w*)=")
+ADDRESS = re.compile(r"https?://")
 PYTHON_FILE = re.compile(r"(?P<name>[^:]+\.py:[A-Za-z_]\w*)(?::(?P<options>.*))?", re.DOTALL)
 PYTHON_MODULE = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)+:[A-Za-z_]\w*)(?::(?P<options>.*))?", re.DOTALL)
 TOP_MODULE = re.compile(r"(?P<name>(?P<module>[A-Za-z_]\w*):[A-Za-z_]\w*)(?:[:,](?P<options>.*))?", re.DOTALL)
@@ -76,6 +78,8 @@ def parse(text: str, top_module: bool = False) -> Spec:
     match = TOP_MODULE.fullmatch(text) if top_module else _python_name(text)
     if match:
         name, rest = match["name"], match["options"] or ""
+    elif ADDRESS.match(text):
+        name, rest = "http", text
     else:
         name, _, rest = text.partition(":")
     if not name.strip():

@@ -152,6 +152,7 @@ def check_editor(editor: Any) -> list[Finding]:
         if pixels_sha256(request.source) != before and attempt.image is not None:
             findings.append(Finding(False, f"{name}: the editor changes its input in place (it owns a copy: harmless)"))
     findings += _repeat_findings(executor, loaded.mask_access, first)
+    executor.close()
     return list(dict.fromkeys(findings))
 
 

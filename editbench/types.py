@@ -49,6 +49,19 @@ class OutputMissing(Exception):
     """Given by an editor in the place of an image that it did not make."""
 
 
+class EditFailed(Exception):
+    """Given by an editor in the place of an image where it knows how the edit failed elsewhere.
+
+    Args:
+        status: of the edit; not `ok`.
+        reason: for the record, the same whenever it happens.
+    """
+
+    def __init__(self, status: EditStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 # ------------------------------------------------------------------------------------------------ scenarios
 
 
@@ -183,7 +196,17 @@ class EditRequest:
 
 @runtime_checkable
 class Editor(Protocol):
-    """Anything that turns requests into images."""
+    """Anything that turns requests into images.
+
+    Optional attributes:
+
+    - `trained_on`: specs of the metrics that it was trained on;
+    - `batch_size`: requests that it wants in one call;
+    - `peak_bytes`: peak memory of the last call, for work done elsewhere;
+    - `code_sha256`: hash of whatever decides its answers, where that is not in a file that its spec names;
+    - `start()`: load what the first edit needs; a worker process calls it before any deadline begins;
+    - `close()`: leave no process, thread or connection behind; it may be called twice, and `edit` again after it.
+    """
 
     @property
     def mask_access(self) -> MaskAccess:

@@ -31,6 +31,9 @@ def serve(spec: str) -> None:
 
     try:
         editor = load_editor(spec)
+        start = getattr(editor, "start", None)
+        if callable(start):
+            start()
     except BaseException as error:
         answers.write(write_frame({"error": encodable(error) or stable_reason(error)}))
         answers.flush()

@@ -15,14 +15,14 @@ LAYERS = (
     ("regions",),
     ("types",),
     ("specs", "colours", "images", "records", "built_in"),
-    ("registry", "masks"),
+    ("registry", "masks", "transport"),
     # L1
     ("suites", "editors", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans"),
     ("store",),
     # L2
     ("execute",),
     # L3
-    ("plan", "worker"),
+    ("plan", "worker", "serve"),
     ("editing",),
     ("loops",),
     # L4

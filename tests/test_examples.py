@@ -1,12 +1,15 @@
-"""Every example of README and CONTRIBUTING runs, in order, in a folder of its own.
+"""Every example of these pages runs, in order, in a folder of its own.
 
-Blocks of `python FILE` are written to FILE, blocks of `python` are run, and so is each `$` line of a `console` block.
-Blocks of `sh` are the two set-up commands: the packaging test and CI run them.
+Blocks of `LANGUAGE FILE` are written to FILE, blocks of `python` are run, and so is each `$` line of a `console` block.
+A line that ends with `&` goes on beside the others once it has printed something, and is told to end after the last;
+its port is any that is free. Blocks of `sh` are not run here: the packaging test and CI run the two set-up commands.
 """
 
+import contextlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,25 +20,54 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
-def test_every_example_runs(page, tmp_path):
+PORT = "8377"
+
+
+@pytest.mark.parametrize(
+    ("page", "least"), [("README.md", 4), ("CONTRIBUTING.md", 4), ("docs/editors.md", 11), ("docs/protocol.md", 3)]
+)
+def test_every_example_runs(page, least, tmp_path):
     study = shutil.ignore_patterns("edit_grpo_ref@1*", "study")  # hundreds of record files
     shutil.copytree(ROOT / "leaderboards", tmp_path / "leaderboards", ignore=study)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with contextlib.ExitStack() as beside:
+        ran = run_examples((ROOT / page).read_text(), tmp_path, environment, beside)
+    assert ran >= least
+
+
+def run_examples(text, folder, environment, beside):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
     ran = 0
-    for language, name, body in BLOCK.findall((ROOT / page).read_text()):
-        if language == "python" and name:
-            (tmp_path / name).write_text(body)
+    for language, name, body in BLOCK.findall(text.replace(PORT, port)):
+        if name:
+            (folder / name).write_text(body)
             continue
         commands = {
             "python": [[sys.executable, "-c", body]],
             "console": [["bash", "-c", line[2:]] for line in body.splitlines() if line.startswith("$ ")],
         }.get(language, [])
         for command in commands:
-            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
             ran += 1
-    assert ran >= 4
+            if command[-1].endswith("&"):
+                beside.enter_context(running(command[-1].removesuffix("&"), folder, environment))
+                continue
+            done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+    return ran
+
+
+@contextlib.contextmanager
+def running(line, folder, environment):
+    """A program beside the others; gives way when it has printed a line."""
+    command = ["bash", "-c", f"exec {line}"]
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert process.stdout.readline(), line
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 def test_the_set_up_is_two_commands():

@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 
 import editbench as eb
 from editbench import journal
-from editbench.editors.external import FunctionEditor
+from editbench.editors.function import FunctionEditor
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
 from editbench.plan import RunConfig, make_plan, plan_of_run, read_config

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from editbench import registry
 from editbench.built_in import BUILT_IN
+from editbench.editors.command import Command
 from editbench.editors.controls import Blur, Paste
-from editbench.editors.external import Command, FolderAnswers
+from editbench.editors.folder import FolderAnswers
 from editbench.metrics.pixel import Changed
 from editbench.registry import create, lookup, names, spec_of
 from editbench.specs import SpecError, did_you_mean, parse, printable, quote, slug, split_list
@@ -271,6 +272,13 @@ CANONICAL = [
     ("editor", "command:env edit.py {request} {out}"),
     ("editor", "command:[env edit.py --lora=a,b {request} {out}],mask_access=hint,batch_size=4"),
     ("editor", 'command:"\\"env\\" {request} {out}"'),
+    ("editor", "command:[env edit.py --lora=a,b],mask_access=hint,mode=worker"),
+    ("editor", "http://127.0.0.1:8377"),
+    ("editor", "https://host.example/a/path,mask_access=hint,batch_size=4,concurrency=2,timeout=9.0,token=MY_TOKEN"),
+    ("editor", "http:[http://[::1]:8377/edit],retries=0"),
+    ("editor", "paste:editor=[http://127.0.0.1:8377,timeout=9.0],feather=2"),
+    ("editor", "openai_images:gpt-image-1"),
+    ("editor", "openai_images:flux/kontext,url=http://127.0.0.1:8000/v1,sizes=512x512/768x512,send_seed=true"),
     ("metric", "psnr:region=all"),
     ("metric", "mae:region=keep"),
     ("metric", "mse:region=edit"),

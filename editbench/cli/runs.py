@@ -35,7 +35,9 @@ Config = Annotated[
 SuiteSpec = Annotated[str | None, typer.Option("--suite", help="shapes@1, photos@1, folder:PATH …")]
 EditorSpec = Annotated[
     str | None,
-    typer.Option("--editor", help="identity, folder:PATH, 'command:PROGRAM {request} {out}', path.py:Name …"),
+    typer.Option(
+        "--editor", help="identity, folder:PATH, 'command:PROGRAM {request} {out}', http://HOST:PORT, path.py:Name …"
+    ),
 ]
 Label = Annotated[str | None, typer.Option(help="Name on the board.", show_default="the editor's spec")]
 Metrics = Annotated[str | None, typer.Option(help="Metric specs, comma-separated.", show_default="the standard set")]

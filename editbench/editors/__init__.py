@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from editbench.editors.external import FunctionEditor
+from editbench.editors.function import FunctionEditor
 from editbench.registry import create, python_name
 from editbench.specs import PYTHON_FILE, parse
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Editor, MaskAccess
@@ -21,6 +21,8 @@ from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Edito
 
 def load_editor(editor: str | AnyEditor | Callable[..., object]) -> AnyEditor:
     """Return an editor from a spec string, an object with `edit`, or a plain function.
+
+    What only describes an editor (the address of a service) is asked for it: its `opened()` returns one, or raises.
 
     Raises:
         EditbenchError: if it is none of these; the message says what is missing.
@@ -35,6 +37,8 @@ def _loaded(thing: Any, spec: str | None) -> AnyEditor:
     name = spec or python_name(thing)
     if isinstance(thing, type):
         raise EditbenchError(f"editor {name!r} is a class, expected an instance of it")
+    if callable(getattr(thing, "opened", None)):
+        thing = thing.opened()
     if isinstance(thing, Composite):
         inner = _loaded(thing.editor, _nested(spec))
         _check_trained_on(thing, name)

@@ -18,10 +18,11 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from editbench.metrics import judge_cache
 from editbench.metrics.judge_cache import Answer
-from editbench.metrics.judge_client import CHECK_SECONDS, ApiError, Connection, Request, check_address
+from editbench.metrics.judge_client import CHECK_SECONDS, Connection, Request, check_endpoint
 from editbench.metrics.judge_questions import SETS, ParseError, PromptSet, Question, file_sha256, files, question
 from editbench.registry import bare
 from editbench.specs import quote
+from editbench.transport import ApiError
 from editbench.types import Detailed, Direction, EditbenchError, Failed, Need, Sample, Scenario, Value
 
 URL = "EDITBENCH_JUDGE_URL"
@@ -130,7 +131,7 @@ class Judge:
         if self.date is not None and not _is_day(self.date):
             raise ValueError(f"date={self.date!r}, expected a day such as 2026-01-31")
         if self.endpoint is not None:
-            check_address(self.endpoint, "endpoint")
+            check_endpoint(self.endpoint, "endpoint")
 
     @property
     def spec(self) -> str:
@@ -191,7 +192,7 @@ class Judge:
             raise EditbenchError(
                 f"judge has no server: `vllm serve {self.model}` starts one; then {URL}=http://127.0.0.1:8000/v1"
             )
-        check_address(address, URL)
+        check_endpoint(address, URL)
         return address
 
     def _pass(self, sample: Sample, number: int) -> Pass:

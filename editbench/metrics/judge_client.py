@@ -9,43 +9,38 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from editbench.images import encode_png
 from editbench.records import loads
 from editbench.specs import did_you_mean, printable
+from editbench.transport import (
+    MAX_WAIT,
+    ApiError,
+    check_address,
+    error_code,
+    refused,
+    wait_before,
+    without_key,
+)
 from editbench.types import EditbenchError, Image
 
 KEYS = ("EDITBENCH_JUDGE_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the key; the first that is set counts. It is kept nowhere else."""
 MAX_BYTES = 1 << 20
 """Longer responses are refused while they arrive."""
-MAX_WAIT = 60.0
-"""Longest wait, in seconds, that a server may ask for (`Retry-After`) before it is tried again."""
 CHECK_SECONDS = 10.0
 """How long the list of models may take: whoever starts a run is waiting for it."""
 BACKOFF = 0.5
-"""Seconds before the first repetition where the server names none; doubled each time, up to 8."""
+"""Seconds before the first repetition where the server names none; doubled each time."""
 
 _without_schema: set[tuple[str, str]] = set()
 """Endpoints and models that refused a schema and answered without one."""
-
-
-class ApiError(Exception):
-    """No answer was to be had. The message is stable: fit for a record."""
-
-    def __init__(self, reason: str, status: int = 0, wait: float | None = None, again: bool = False) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.wait = wait
-        self.again = again
 
 
 @dataclass(frozen=True)
@@ -130,7 +125,7 @@ class Connection:
         match data:
             case {"data": [*cards]}:
                 names = [card["id"] for card in cards if isinstance(card, dict) and isinstance(card.get("id"), str)]
-                served = [printable(self._hide(name))[:120] for name in names]
+                served = [printable(without_key(name, self._key))[:120] for name in names]
             case _:
                 raise EditbenchError(f"judge: {self._endpoint} is no OpenAI-compatible server: {start}")
         if model not in served:
@@ -190,13 +185,10 @@ class Connection:
         if not all(isinstance(text, str | None) for text in texts):
             raise ApiError("malformed response")
         if served != arguments["model"]:
-            raise ApiError(f"answered by {printable(self._hide(served))[:120]!r}, another model than was asked")
-        content, refusal, finish = (self._hide(str(text or "")) for text in texts)
+            other = printable(without_key(served, self._key))[:120]
+            raise ApiError(f"answered by {other!r}, another model than was asked")
+        content, refusal, finish = (without_key(str(text or ""), self._key) for text in texts)
         return Reply(content, refusal, finish, json_schema)
-
-    def _hide(self, text: str) -> str:
-        """Take the key out of what a server wrote; one of a few letters is a placeholder (`none`, `EMPTY`)."""
-        return text.replace(self._key, "[key]") if len(self._key) >= 8 else text
 
     # ---------------------------------------------------------------------------------------------- attempts
 
@@ -207,7 +199,7 @@ class Connection:
                 body = self._attempt(call)
                 break
             except ApiError as error:
-                wait = min(BACKOFF * 2**attempt, 8.0) if error.wait is None else error.wait
+                wait = wait_before(error, attempt, BACKOFF)
                 if not error.again or attempt >= self._retries or wait > MAX_WAIT:
                     raise
             if self._stopped.wait(wait):
@@ -233,10 +225,8 @@ class Connection:
         except ApiError:
             raise
         except self._openai.APIStatusError as error:
-            status = error.status_code
-            again = status in (408, 409, 429) or status >= 500
-            wait = _seconds(error.response.headers.get("retry-after")) if again else None
-            raise ApiError(f"HTTP {status}{self._code(error.body)}", status, wait, again) from None
+            code = error_code(error.body, self._key)
+            raise refused(error.status_code, error.response.headers.get("retry-after"), code) from None
         except self._openai.APITimeoutError:
             raise ApiError(late, again=True) from None
         except self._openai.APIConnectionError:
@@ -245,18 +235,6 @@ class Connection:
             name = type(error).__name__
             raise ApiError(late if "Timeout" in name else f"connection lost ({name})", again=True) from None
         return bytes(body)
-
-    def _code(self, body: object) -> str:
-        """Return the machine-readable part of an error's body, ` (context_length_exceeded)`, or nothing."""
-        match body:
-            case {"error": {**detail}} | {**detail}:
-                codes: list[object] = [detail.get("code"), detail.get("type")]
-            case _:
-                codes = []
-        for code in codes:
-            if isinstance(code, str) and re.fullmatch(r"[A-Za-z_]{1,40}", code) and self._hide(code) == code:
-                return f" ({code})"
-        return ""
 
 
 class _SchemaRefusedError(Exception):
@@ -267,17 +245,8 @@ class _FilteredError(Exception):
     """The server's content filter refused the request."""
 
 
-def _seconds(header: str | None) -> float | None:
-    """Read `Retry-After`: seconds; None for a date, or for what cannot be read."""
-    try:
-        seconds = float(header or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def check_address(address: str, name: str) -> None:
-    """Refuse what is no address, and any that could hold a secret; `cache` stands for no server at all.
+def check_endpoint(address: str, name: str) -> None:
+    """Refuse what is no address of an API; `cache` stands for no server at all.
 
     Args:
         address: of an API.
@@ -286,14 +255,5 @@ def check_address(address: str, name: str) -> None:
     Raises:
         EditbenchError: for anything but `http(s)://HOST[:PORT]/PATH` and `cache`.
     """
-    if address == "cache":
-        return
-    try:
-        parts = urlsplit(address)
-        plain = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        plain = False
-    if not plain or parts.username is not None or parts.query or parts.fragment:
-        raise EditbenchError(
-            f"judge: {name} is no plain address, expected http://HOST:PORT/v1 without a key in it (EDITBENCH_JUDGE_KEY)"
-        )
+    if address != "cache":
+        check_address(address, f"judge: {name}", f"http://HOST:PORT/v1 without a key in it ({KEYS[0]})")

@@ -1,0 +1,100 @@
+"""Finished images in a folder, or listed in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from editbench.images import decode
+from editbench.records import loads
+from editbench.registry import bare
+from editbench.types import EditbenchError, MaskAccess, Suite, Task
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class FolderAnswers:
+    """Finished images, matched by scenario id and never by order.
+
+    Args:
+        path: a folder of `<id>.png` (or .jpg, .jpeg, .webp; `<id>@1.png` answers repeat 1), or a JSONL file with
+            `{"id": …, "image_path": …}` and optional `repeat` a line, paths relative to the file.
+        mask_access: what whoever made the images saw of the mask.
+    """
+
+    path: Path = bare()
+    mask_access: MaskAccess = "none"
+    _images: dict[tuple[str, int], Path] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def prepare(self, suite: Suite) -> list[str]:
+        """Find the images, and say which are missing or extra.
+
+        Raises:
+            EditbenchError: if nothing is there, two files answer one scenario, or no file answers any.
+        """
+        self._images.clear()
+        if self.path.is_dir():
+            self._read_folder()
+        elif self.path.is_file():
+            self._read_list()
+        else:
+            raise EditbenchError(f"no folder or JSONL file {str(self.path)!r} with finished images")
+        gone = {key: path for key, path in self._images.items() if not path.is_file()}
+        for key in gone:
+            del self._images[key]
+        ids = {scenario.id for scenario in suite}
+        found = {scenario_id for scenario_id, _ in self._images}
+        absent = sorted(str(path) for path in gone.values())
+        if not ids & found:
+            hint = f"it names files that do not exist: {_some(absent)}" if absent else f"expected {min(ids)}.png, …"
+            raise EditbenchError(f"{self.path} has no image for any of the {len(ids)} scenarios; {hint}")
+        findings = [(absent, f"of {len(gone) + len(self._images)} files do not exist")]
+        for repeat in sorted({0} | {repeat for scenario_id, repeat in self._images if scenario_id in ids}):
+            words = f"of {len(ids)} scenarios have no image" + (f" for repeat {repeat}" if repeat else "")
+            findings.append((sorted(name for name in ids if (name, repeat) not in self._images), words))
+        findings.append((sorted(found - ids), f"of {len(found)} ids are not in the suite"))
+        return [f"{self.path}: {len(which)} {words}: {_some(which)}" for which, words in findings if which]
+
+    def _read_folder(self) -> None:
+        for path in sorted(self.path.iterdir()):
+            if path.suffix.lower() in SUFFIXES:
+                name, _, repeat = path.stem.rpartition("@")
+                if name and repeat.isdecimal():
+                    self._add(name, int(repeat), path)
+                else:
+                    self._add(path.stem, 0, path)
+
+    def _read_list(self) -> None:
+        lines = self.path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                item: Any = loads(line)
+                scenario_id, image_path, repeat = item["id"], item["image_path"], item.get("repeat", 0)
+                if not (isinstance(scenario_id, str) and isinstance(image_path, str) and isinstance(repeat, int)):
+                    raise TypeError("id and image_path must be text, repeat a whole number")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise EditbenchError(
+                    f'{self.path}:{number}: {error}; expected {{"id": "…", "image_path": "…"}} on each line'
+                ) from None
+            self._add(scenario_id, repeat, self.path.parent / image_path)
+
+    def _add(self, scenario_id: str, repeat: int, path: Path) -> None:
+        other = self._images.setdefault((scenario_id, repeat), path)
+        if other is not path:
+            raise EditbenchError(f"{other} and {path} both answer scenario {scenario_id!r}")
+
+    def answer(self, task: Task) -> object | None:
+        """Return the decoded image, None where there is none."""
+        path = self._images.get((task.scenario.id, task.repeat))
+        if path is None or not path.exists():
+            return None
+        return decode(path)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
