@@ -15,14 +15,16 @@ LAYERS = (
     ("regions",),
     ("types",),
     ("specs", "colours", "images", "records", "built_in"),
-    ("registry", "masks"),
+    ("registry", "masks", "surroundings", "lifeline"),
     # L1
     ("suites", "editors", "metrics", "journal", "stats", "provenance", "wire", "orphans"),
     ("store",),
     # L2
     ("execute",),
+    ("worker", "isolation", "batches"),
+    ("placement",),
     # L3
-    ("plan", "worker"),
+    ("plan",),
     ("editing",),
     ("loops",),
     # L4
