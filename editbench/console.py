@@ -213,16 +213,19 @@ def report_suite(spec: str, html: Path | None, json: bool) -> int:
     return code
 
 
-def report_findings(spec: str, findings: Sequence[Finding], json: bool) -> int:
-    """Print findings; return 5 if one of them is an error, else 0."""
+def report_findings(spec: str, findings: Sequence[Finding], json: bool, code: int = 5) -> int:
+    """Print findings; return an exit code, `code` if one of them is an error, else 0."""
     errors = sum(finding.error for finding in findings)
     if json:
-        print(dumps({"spec": spec, "findings": [{"error": f.error, "text": f.text} for f in findings]}))
+        told = [{"error": f.error, "text": f.text, **({"mend": f.mend} if f.mend else {})} for f in findings]
+        print(dumps({"spec": spec, "errors": errors, "findings": told}))
     else:
         for finding in findings:
             print(f"{'error' if finding.error else 'note'}: {printable(finding.text)}")
+            if finding.mend:
+                print(f"    {printable(finding.mend)}")
         print(f"{spec}: {errors} errors, {len(findings) - errors} notes" if findings else f"{spec}: all is well")
-    return 5 if errors else 0
+    return code if errors else 0
 
 
 def report_audit(metrics: str | None, suite: str, scenarios: int, output_dir: Path | None) -> int:

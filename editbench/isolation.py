@@ -81,8 +81,8 @@ class Worker:
     def __init__(self, spec: str, limits: Limits) -> None:
         if _ONLY_HERE.match(spec):
             raise EditbenchError(
-                "isolate, timeout, memory_limit: a process of its own needs an editor that another process can import, and "
-                f"{spec!r} exists in this one only: put it into a file and name it path.py:NAME"
+                "isolate, timeout, memory_limit: a process of its own needs an editor that another process can "
+                f"import, and {spec!r} exists in this one only: put it into a file and name it path.py:NAME"
             )
         self._given, self._limits = spec, limits
         self._where = str(Path.cwd())  # of this moment: other code may change directory

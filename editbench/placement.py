@@ -37,7 +37,7 @@ def place_editor(editor: str | AnyEditor | Callable[..., object], isolate: bool 
         return load_editor(editor)
     if isinstance(editor, str):
         inner = innermost(editor)
-        if not comes_with_editbench("editor", parse(inner).name):
+        if is_third_party(inner):
             worker = Worker(inner, limits)
             if worker.kind == "editor":
                 return _around(editor, worker)
@@ -52,11 +52,16 @@ def place_editor(editor: str | AnyEditor | Callable[..., object], isolate: bool 
     return _with_leaf(loaded, Worker(spec_of(leaf), limits))
 
 
+def is_third_party(spec: str) -> bool:
+    """Whether a spec names code that is not part of this distribution."""
+    return not comes_with_editbench("editor", parse(spec).name)
+
+
 def innermost(spec: str) -> str:
     """Return the spec of the editor inside composites of ours: of `paste:editor=[mine.py:edit]`, `mine.py:edit`."""
     parsed = parse(spec)
     inner = parsed.options.get("editor")
-    return spec if inner is None or not comes_with_editbench("editor", parsed.name) else innermost(inner)
+    return spec if inner is None or is_third_party(spec) else innermost(inner)
 
 
 def leaf_of(editor: AnyEditor) -> Editor | Answers:
@@ -73,7 +78,7 @@ def _around(spec: str, worker: Worker) -> AnyEditor:
     """Build the composites of a spec around a worker, without importing what the worker has."""
     parsed = parse(spec)
     inner = parsed.options.get("editor")
-    if inner is None or not comes_with_editbench("editor", parsed.name):
+    if inner is None or is_third_party(spec):
         return worker
     stand_in = {name: quote(text) for name, text in parsed.options.items()} | {"editor": bracket("identity")}
     first = [] if parsed.bare is None else [quote(parsed.bare)]

@@ -17,7 +17,7 @@ LAYERS = (
     ("specs", "colours", "images", "records", "built_in"),
     ("registry", "masks", "surroundings", "lifeline"),
     # L1
-    ("suites", "editors", "metrics", "journal", "stats", "provenance", "wire", "orphans"),
+    ("suites", "editors", "metrics", "journal", "stats", "provenance", "wire", "orphans", "toys"),
     ("store",),
     # L2
     ("execute",),
@@ -32,6 +32,7 @@ LAYERS = (
     ("audit",),
     ("report",),
     # L5
+    ("conformance",),
     ("leaderboards", "testing"),
     ("console",),
     ("demo",),
