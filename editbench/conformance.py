@@ -20,6 +20,9 @@ from editbench.toys import Finding, tiny_scenarios, toy_scenarios
 from editbench.types import Answers, AnyEditor, EditbenchError, EditRequest, MaskAccess, Scenario, Task
 
 SEED = 7
+DEATHS = 2
+"""Edits in a row on which a worker may end before the rest is not tried: it would tell nothing new."""
+
 _CRASH = "Fatal Python error"
 BATCH = 3
 DEADLINE_SECONDS = 300.0
@@ -39,13 +42,15 @@ _MEND = {
 
 @dataclass
 class Findings:
-    """Findings, each once, with the edits that it is about."""
+    """Findings, each once, with the edits that it is about; those that are mended in one way are one."""
 
+    _first: dict[tuple[bool, str], Finding] = field(default_factory=dict)
     _about: dict[Finding, list[str]] = field(default_factory=dict)
 
     def add(self, error: bool, text: str, mend: str = "", about: str = "") -> None:
         """Take in a finding about one edit, or about the editor as a whole."""
-        self._about.setdefault(Finding(error, text, mend), []).append(about)
+        finding = self._first.setdefault((error, mend or text), Finding(error, text, mend))
+        self._about.setdefault(finding, []).append(about)
 
     def all(self) -> list[Finding]:
         """Return the findings, errors first."""
@@ -72,7 +77,7 @@ def place_for_check(editor: Any, timeout: float | None = None) -> AnyEditor:
     """
     if timeout is None and isinstance(editor, str) and is_third_party(innermost(editor)):
         timeout = DEADLINE_SECONDS
-    return place_editor(editor, None, Limits(timeout))
+    return place_editor(editor, None, Limits(timeout, deaths=DEATHS))
 
 
 def check_editor(editor: Any, timeout: float | None = None) -> list[Finding]:
@@ -105,7 +110,7 @@ def check_editor(editor: Any, timeout: float | None = None) -> list[Finding]:
         findings.add(False, f"it prints, first {said[0][:80]!r}", mend)
     if said[crash:]:
         places = [line.strip() for line in said[crash:] if line.strip().startswith("File ")]
-        findings.add(True, said[crash], f"in native code called at {places[0]}" if places else "")
+        findings.add(True, said[crash], f"at {', called at '.join(places[:2])}" if places else "")
     return findings.all()
 
 
@@ -173,8 +178,11 @@ def _unchanged(scenario: Scenario, attempt: Attempt) -> bool:
 
 
 def _check_attempt(name: str, scenario: Scenario, attempt: Attempt, access: MaskAccess, findings: Findings) -> None:
-    if attempt.image is None:
+    if attempt.status == "not_run":
+        findings.add(False, f"no more edits were tried: {attempt.reason}")
+    elif attempt.image is None:
         findings.add(True, f"{attempt.status}: {attempt.reason}", _mend(attempt), name)
+    if attempt.image is None:
         return
     if not _same_size(scenario, attempt):
         got = f"{attempt.image.shape[1]}x{attempt.image.shape[0]}"
@@ -195,6 +203,8 @@ def _check_attempt(name: str, scenario: Scenario, attempt: Attempt, access: Mask
 
 def _check_same(name: str, before: Attempt, after: Attempt, when: str, findings: Findings) -> bool:
     """Compare two attempts at one request; return whether they are the same."""
+    if after.status == "not_run":
+        return False
     if after.status != before.status:
         mend = _mend(after if after.image is None else before)
         findings.add(True, f"{before.status} at first, {after.status} {when}: {after.reason}", mend, name)

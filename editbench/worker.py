@@ -100,7 +100,7 @@ def main() -> None:
     _, _, spec, parent, folder = sys.argv
     sys.argv[1:] = []
     when_orphaned(int(parent), partial(_end, folder))  # nobody would wait for the work
-    faulthandler.enable()  # a crash says where, in the log
+    faulthandler.enable(all_threads=False)  # a crash says where, in the log
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # and leaves no file as large as a model
     with contextlib.suppress(BrokenPipeError):  # the parent has ended
         serve(spec)
