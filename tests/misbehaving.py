@@ -211,6 +211,15 @@ class Reuses:
         return [buffer for _ in requests]
 
 
+_buffer = {}
+
+
+def reuses(source):
+    buffer = _buffer.setdefault(source.shape, source.copy())
+    buffer[:] = 255 - source
+    return buffer
+
+
 def mutates(source, mask):
     answer = 255 - source
     source[:] = 0

@@ -1,4 +1,4 @@
-"""Every example of README and CONTRIBUTING runs, in order, in a folder of its own.
+"""Every example of README, CONTRIBUTING and docs/isolation.md runs, in order, in a folder of its own.
 
 Blocks of `python FILE` are written to FILE, blocks of `python` are run, and so is each `$` line of a `console` block.
 Blocks of `sh` are the two set-up commands: the packaging test and CI run them.
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/isolation.md"])
 def test_every_example_runs(page, tmp_path):
     study = shutil.ignore_patterns("edit_grpo_ref@1*", "study")  # hundreds of record files
     shutil.copytree(ROOT / "leaderboards", tmp_path / "leaderboards", ignore=study)

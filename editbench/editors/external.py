@@ -72,7 +72,8 @@ class FunctionEditor:
         outputs: list[object] = []
         for request in requests:
             try:
-                outputs.append(self.function(**{name: getattr(request, name) for name in self.parameters}))
+                output = self.function(**{name: getattr(request, name) for name in self.parameters})
+                outputs.append(output.copy() if isinstance(output, np.ndarray) else output)  # it may reuse a buffer
             except Exception as error:
                 outputs.append(error)
         return outputs
@@ -184,7 +185,7 @@ class Command:
     Args:
         program: command line with `{request}` and `{out}`; split as a shell would, but run without one.
         mask_access: whether requests carry the mask.
-        batch_size: requests for one start of the program. With a deadline, it is started for each request.
+        batch_size: requests for one start of the program.
     """
 
     program: str = bare()
