@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from editbench.execute import Attempt, Executor
-from editbench.types import EditRequest
+from editbench.types import EditRequest, Image
 
 LARGEST = 64
 """Up to where `--batch-size auto` grows."""
 
 Size: TypeAlias = tuple[int, int]
 """Height and width of a source: images of one size are batched together."""
+
+ANY_SIZE: Size = (0, 0)
 
 
 @dataclass
@@ -22,13 +24,20 @@ class BatchSizes:
 
     Args:
         asked: what to begin with.
+        mixed: whether images of different sizes may be in one batch.
         growing: whether to double it after every full batch that came back, up to `LARGEST`, until memory runs out.
     """
 
     asked: int
+    mixed: bool = False
     growing: bool = False
     _now: dict[Size, int] = field(default_factory=dict, init=False)
     _halved: set[Size] = field(default_factory=set, init=False)
+
+    def bucket(self, source: Image) -> Size:
+        """Return what an image shares with those that it may be batched with."""
+        height, width = source.shape[:2]
+        return ANY_SIZE if self.mixed else (height, width)
 
     def of(self, size: Size) -> int:
         """Return how many requests of an image size to put into a batch."""
@@ -52,7 +61,7 @@ def run_in_batches(executor: Executor, requests: Sequence[EditRequest], sizes: B
     failed. So has a batch that ended the worker although each of its requests, alone, did not.
     """
     attempts: dict[int, Attempt] = {}
-    for size, positions in _by_size(requests).items():
+    for size, positions in _by_size(requests, sizes).items():
         waiting = positions
         while waiting:
             batch, waiting = waiting[: sizes.of(size)], waiting[sizes.of(size) :]
@@ -71,11 +80,10 @@ def run_in_batches(executor: Executor, requests: Sequence[EditRequest], sizes: B
     return [attempts[position] for position in range(len(requests))]
 
 
-def _by_size(requests: Sequence[EditRequest]) -> dict[Size, list[int]]:
+def _by_size(requests: Sequence[EditRequest], sizes: BatchSizes) -> dict[Size, list[int]]:
     positions: dict[Size, list[int]] = {}
     for position, request in enumerate(requests):
-        height, width = request.source.shape[:2]
-        positions.setdefault((height, width), []).append(position)
+        positions.setdefault(sizes.bucket(request.source), []).append(position)
     return positions
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench.execute import Attempt
-from editbench.lifeline import Line, MemoryExceeded, end_all
+from editbench.lifeline import PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
 from editbench.types import EditbenchError, EditRequest, EditStatus, MaskAccess
 from editbench.wire import pack_request, read_frame, unpack_attempts, write_frame
 
@@ -98,6 +99,7 @@ class Worker:
         self.trained_on: tuple[str, ...] = tuple(declared["trained_on"])
         self.control: bool = declared["control"]
         self.batch_size: int = declared["batch_size"]
+        self.mixes_sizes: bool = declared["mixes_sizes"]
         self.one_by_one: bool = declared["one_by_one"]
         """Whether a batch is no call of its own, as for a plain function."""
 
@@ -157,7 +159,7 @@ class Worker:
 
     def _exchange(self, requests: Sequence[EditRequest]) -> list[Attempt]:
         """Send requests and wait for their attempts. Raises Ended."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or has_ended(self._process):
             self._restart()
         start = time.monotonic()
         line = self._line(None if self._limits.timeout is None else self._limits.timeout * len(requests))
@@ -175,7 +177,7 @@ class Worker:
             self._kill()
             raise Ended("editor_oom", self._too_much_memory(), time.monotonic() - start) from None
         except (EOFError, BrokenPipeError):
-            reason = _how(self._kill(patience=5))
+            reason = _how(self._kill(PATIENCE_SECONDS))
         except (ValueError, KeyError, TypeError):  # the editor has written between the frames
             self._kill()
             reason = "an answer that cannot be read"
@@ -217,7 +219,7 @@ class Worker:
             ready = {"error": f"editor {self._given!r} {self._too_much_memory()} before its first edit"}
         except (EOFError, BrokenPipeError, ValueError):
             last = said.read_text(errors="replace").strip().splitlines()[-1:] if said.exists() else []
-            how = _how(self._kill(patience=5))
+            how = _how(self._kill(PATIENCE_SECONDS))
             words = f": {last[0]}" if last else ""
             ready = {"error": f"editor {self._given!r} could not be started in a worker process ({how}{words})"}
         if "error" in ready:
@@ -236,14 +238,13 @@ class Worker:
         return Line(self._process, seconds, self._limits.memory)
 
     def _kill(self, patience: float = 0.0) -> int:
-        """End the process; return its exit code, which it is given some seconds to find itself if it has failed."""
+        """End the process; return its exit code. One that has closed its output has some seconds to end by itself."""
         process, self._process = self._process, None
         if process is None:
             return 0
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=patience)
+        has_ended(process, patience)
         self._end()
-        return process.wait()
+        return -signal.SIGKILL if process.returncode is None else process.returncode
 
 
 def _end(owner: int, process: subprocess.Popen[bytes], folder: str) -> None:
@@ -254,7 +255,8 @@ def _end(owner: int, process: subprocess.Popen[bytes], folder: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             if pipe:
                 pipe.close()
-    process.wait()
+    with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel, as behind a broken accelerator
+        process.wait(PATIENCE_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -264,6 +266,21 @@ def _how(code: int) -> str:
 
 def _with_restarts(attempt: Attempt, restarts: int) -> Attempt:
     return replace(attempt, restarts=restarts) if restarts else attempt
+
+
+def memory_bytes(text: str | None) -> int | None:
+    """Return `8GB` (decimal) or `8GiB` (binary) in bytes; raises EditbenchError for anything else."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    if text is None:
+        return None
+    try:
+        count = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        count = 0
+    if count <= 0:
+        raise EditbenchError(f"memory_limit: {text!r}, expected a size such as 8GB or 512MiB")
+    return count
 
 
 def memory_text(count: int) -> str:

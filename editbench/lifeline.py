@@ -16,6 +16,9 @@ import psutil
 LOOK_SECONDS = 0.1
 """How often memory is looked at."""
 
+PATIENCE_SECONDS = 5.0
+"""How long a process that has closed its output may take to end, and one that was killed, to be gone."""
+
 SWEEPS = 20
 """How often to look for processes that a worker has left; each look ends those that it finds."""
 
@@ -102,18 +105,33 @@ def resident_bytes(pid: int) -> int:
     return total
 
 
+def has_ended(process: subprocess.Popen[bytes], seconds: float = 0.0) -> bool:
+    """Whether a process has ended, or does within some seconds; its id stays taken, so that its group can be killed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if process.returncode is not None or psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+
+
 def end_all(process: subprocess.Popen[bytes], folder: str) -> None:
     """Kill a process that leads a group, the group, and whoever else has inherited its temporary folder.
 
     A child that has left the group, a daemon for instance, still has the environment that it was started with.
 
     Args:
-        process: the leader; it may have ended already.
+        process: the leader; it may have ended already, but must not have been waited for.
         folder: its TMPDIR, which no other process has.
     """
     for _ in range(SWEEPS):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if process.returncode is None:  # else its id may be another group's by now
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         heirs = [heir for heir in psutil.process_iter() if heir.pid != process.pid and _is_heir(heir, folder)]
         for heir in heirs:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):

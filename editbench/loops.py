@@ -18,7 +18,7 @@ from editbench.plan import LABEL, Plan, RunConfig, make_plan, parse_shard, sampl
 from editbench.records import Header, RecordFile, value_to_json
 from editbench.specs import slug
 from editbench.store import Cell, Key, RunStore
-from editbench.types import AnyEditor, EditbenchError, EditStatus, Image, Metric, Sample, Task
+from editbench.types import AnyEditor, EditbenchError, Editor, EditStatus, Image, Metric, Sample, Task
 
 if TYPE_CHECKING:
     import pandas
@@ -172,20 +172,21 @@ def is_complete(header: Header, cells: Mapping[Key, Cell]) -> bool:
 
 def batch_sizes(plan: Plan) -> BatchSizes:
     """Return how many requests to begin with: as many as the run was told, or else as the editor asks for."""
-    asked = 1 if plan.editor is None else int(getattr(leaf_of(plan.editor), "batch_size", 1))
-    told = plan.config.batch_size
-    return BatchSizes(told if isinstance(told, int) else asked, growing=told == "auto")
+    leaf = None if plan.editor is None else leaf_of(plan.editor)
+    asked, told = int(getattr(leaf, "batch_size", 1)), plan.config.batch_size
+    mixed = not isinstance(leaf, Editor) or bool(getattr(leaf, "mixes_sizes", False))
+    return BatchSizes(told if isinstance(told, int) else asked, mixed, growing=told == "auto")
 
 
 def _batches(plan: Plan, index: int, count: int, sizes: BatchSizes) -> Iterator[list[Task]]:
-    """Yield the tasks of a shard in batches of one image size each, looking a few batches ahead for more of one size.
+    """Yield the tasks of a shard in batches, of one image size each unless sizes may mix.
 
-    What cannot be read is alone.
+    It looks a few batches ahead for more of one size. What cannot be read is alone.
     """
     alike: dict[Size, list[Task]] = {}
     for position in range(index - 1, plan.total, count):
         task = _task(plan, position)
-        size = _size_of(task)
+        size = _size_of(task, sizes)
         if size is None:
             yield [task]
             continue
@@ -203,12 +204,11 @@ def _task(plan: Plan, position: int) -> Task:
     return Task(scenario, repeat, sample_seed(config.seed, scenario.id, 0 if config.same_seed else repeat))
 
 
-def _size_of(task: Task) -> Size | None:
+def _size_of(task: Task, sizes: BatchSizes) -> Size | None:
     try:
-        height, width = task.scenario.source.shape[:2]
+        return sizes.bucket(task.scenario.source)
     except Exception:  # a suite may be anybody's code
         return None
-    return height, width
 
 
 # ------------------------------------------------------------------------------------------------------- score

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from editbench.editors import code_sha256
 from editbench.images import AlignPolicy
-from editbench.isolation import MAX_DEATHS, Limits
+from editbench.isolation import MAX_DEATHS, Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
 from editbench.placement import leaf_of, place_editor
@@ -232,21 +232,6 @@ def _check_numbers(config: RunConfig) -> None:
     if config.fail_on_error is not None and not 0 <= config.fail_on_error < math.inf:
         raise EditbenchError(f"fail_on_error: {config.fail_on_error}, expected a share below 1 or a count")
     parse_shard(config.shard)
-
-
-def memory_bytes(text: str | None) -> int | None:
-    """Return `8GB` (decimal) or `8GiB` (binary) in bytes; raises EditbenchError for anything else."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-
-    if text is None:
-        return None
-    try:
-        count = int(TypeAdapter(ByteSize).validate_python(text))
-    except ValidationError:
-        count = 0
-    if count <= 0:
-        raise EditbenchError(f"memory_limit: {text!r}, expected a size such as 8GB or 512MiB")
-    return count
 
 
 def parse_shard(text: str) -> tuple[int, int]:

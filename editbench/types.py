@@ -183,7 +183,12 @@ class EditRequest:
 
 @runtime_checkable
 class Editor(Protocol):
-    """Anything that turns requests into images."""
+    """Anything that turns requests into images.
+
+    Optional attributes: `batch_size`, how many requests it wants at once (1), and `mixes_sizes`, whether images of
+    different sizes may be among them (False); `trained_on`, the metrics that it was trained on; `peak_bytes`, the peak
+    memory of the last call where the work is done elsewhere.
+    """
 
     @property
     def mask_access(self) -> MaskAccess:

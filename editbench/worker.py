@@ -71,6 +71,7 @@ def declaration(editor: AnyEditor) -> Mapping[str, Any]:
         "trained_on": list(getattr(editor, "trained_on", ())),
         "control": bool(getattr(editor, "control", False)),
         "batch_size": int(getattr(editor, "batch_size", 1)),
+        "mixes_sizes": bool(getattr(editor, "mixes_sizes", False)),
         "one_by_one": isinstance(editor, FunctionEditor),
     }
 

@@ -16,11 +16,13 @@ from PIL import Image as PILImage
 
 import editbench as eb
 from editbench import isolation
+from editbench.batches import BatchSizes, run_in_batches
 from editbench.execute import InProcess, is_out_of_memory
-from editbench.isolation import Limits, Worker
+from editbench.isolation import Limits, Worker, memory_bytes
 from editbench.journal import events
+from editbench.loops import batch_sizes
 from editbench.placement import innermost, is_isolated, leaf_of, place_editor
-from editbench.plan import RunConfig, make_plan, memory_bytes, sample_seed
+from editbench.plan import RunConfig, make_plan, sample_seed
 
 SMALL = "shapes@1:size=64"
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
@@ -468,6 +470,31 @@ def test_the_limit_is_that_of_one_image_size(tmp_path):
     assert {status for status, _ in told(result)} == {"ok"}
     sizes = {event["scenario_id"]: event["batch_size"] for event in edits(result)}
     assert sizes == {f"s{index}": 2 if index % 2 else 4 for index in range(8)}
+
+
+def test_a_program_may_get_sizes_that_differ_at_once(tmp_path):
+    grown = BatchSizes(2, mixed=True)
+    images = [np.zeros((height, 8, 3), np.uint8) for height in (8, 9, 8)]
+    requests = [eb.EditRequest(image, "", 0) for image in images]
+
+    class Counts:
+        mask_access = "none"
+        seen = ()
+
+        def edit(self, requests):
+            self.seen += (len(requests),)
+            return [request.source for request in requests]
+
+    editor = Counts()
+    attempts = run_in_batches(InProcess(editor), requests, grown)
+    assert [attempt.image.shape[0] for attempt in attempts] == [8, 9, 8] and editor.seen == (2, 1)
+    editor.seen = ()
+    run_in_batches(InProcess(editor), requests, BatchSizes(2))
+    assert editor.seen == (2, 1)
+    editor.seen = ()
+    run_in_batches(InProcess(editor), requests[1:], BatchSizes(2))
+    assert editor.seen == (1, 1)
+    assert batch_sizes(make_plan(RunConfig("photos@1", "command:cat {request} {out}"))).mixed
 
 
 def test_an_automatic_batch_grows_until_memory_runs_out(tmp_path):

@@ -39,6 +39,7 @@ class FunctionEditor:
     function: Callable[..., object] = field(repr=False)
     spec: str
     parameters: tuple[str, ...] = field(init=False, repr=False)
+    mixes_sizes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         known = ("source", "instruction", "mask", "seed", "source_prompt", "target_prompt")
@@ -194,6 +195,7 @@ class Command:
     _peaks: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     trained_on: ClassVar[tuple[str, ...]] = ()
+    mixes_sizes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for placeholder in ("{request}", "{out}"):
