@@ -63,8 +63,9 @@ def edit_batch(
         if not open_:
             break
         made = _attempts(plan, executor, [tasks[position] for position in open_], sizes)
-        attempts.update(zip(open_, made, strict=True))
-        tries.update(dict.fromkeys(open_, number))
+        for position, attempt in zip(open_, made, strict=True):
+            if number == 1 or attempt.status != "not_run":  # given up meanwhile: what is known of it stays
+                attempts[position], tries[position] = attempt, number
         open_ = [position for position in open_ if attempts[position].status != "ok"]
     return [_finish(plan, tasks[position], attempts[position], tries[position]) for position in range(len(tasks))]
 

@@ -91,7 +91,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Any = None
         self._log: Path | None = None
-        self._deaths = 0
+        self._dead: set[int] = set()
         declared = self._start()
         self.kind: str = declared["kind"]
         self.spec: str = declared["spec"]
@@ -124,7 +124,7 @@ class Worker:
             if ended.status == "editor_oom":  # a smaller batch may do
                 return [replace(ended.attempt(1), batch_size=len(requests))] * len(requests)
             return [self._alone(request, tries=1) for request in requests]
-        self._deaths = 0
+        self._dead.clear()
         return attempts
 
     def close(self) -> None:
@@ -145,17 +145,17 @@ class Worker:
                 if ended.status == "editor_timeout":
                     break
             else:
-                self._deaths = 0
+                self._dead.clear()
                 return _with_restarts(attempt, restarts - 1)
-        self._deaths += 1
+        self._dead.add(request.seed)  # one that is tried again later is still one
         return last
 
     @property
     def _has_given_up(self) -> bool:
-        return self._deaths >= self._limits.deaths
+        return len(self._dead) >= self._limits.deaths
 
     def _not_run(self) -> Attempt:
-        return Attempt("not_run", reason=f"the worker process ended on {self._deaths} samples in a row")
+        return Attempt("not_run", reason=f"the worker process ended on {len(self._dead)} samples in a row")
 
     def _exchange(self, requests: Sequence[EditRequest]) -> list[Attempt]:
         """Send requests and wait for their attempts. Raises Ended."""

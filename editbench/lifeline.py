@@ -8,7 +8,6 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
@@ -57,41 +56,39 @@ class Line:
         descriptor = self.process.stdin.fileno()
         os.set_blocking(descriptor, False)  # it may never read what it is sent
         rest = memoryview(data)
-        for _ in self._ready(descriptor, selectors.EVENT_WRITE):
-            rest = rest[os.write(descriptor, rest[: 1 << 16]) :]
-            if not rest:
-                return
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_WRITE)
+            while rest:
+                self._wait(selector)
+                rest = rest[os.write(descriptor, rest[: 1 << 16]) :]
 
     def read(self, count: int) -> bytes:
         """Return exactly `count` bytes. Raises as `send` does, and EOFError if the process has closed its output."""
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
         chunks: list[bytes] = []
-        if count == 0:
-            return b""
-        for _ in self._ready(descriptor, selectors.EVENT_READ):
-            chunk = os.read(descriptor, min(count, 1 << 20))
-            if not chunk:
-                raise EOFError
-            chunks.append(chunk)
-            count -= len(chunk)
-            if not count:
-                break
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while count:
+                self._wait(selector)
+                chunk = os.read(descriptor, min(count, 1 << 20))
+                if not chunk:
+                    raise EOFError
+                chunks.append(chunk)
+                count -= len(chunk)
         return b"".join(chunks)
 
-    def _ready(self, descriptor: int, event: int) -> Iterator[None]:
-        """Yield whenever a descriptor is ready; raise TimeoutError or MemoryExceeded in between."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, event)
-            while True:
-                left = self._deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                wait = left if self.memory is None else min(left, LOOK_SECONDS)
-                if selector.select(None if wait == float("inf") else wait):
-                    yield
-                elif self.memory is not None and resident_bytes(self.process.pid) > self.memory:
-                    raise MemoryExceeded
+    def _wait(self, selector: selectors.BaseSelector) -> None:
+        """Return when the descriptor is ready; raise TimeoutError or MemoryExceeded meanwhile."""
+        while True:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            wait = left if self.memory is None else min(left, LOOK_SECONDS)
+            if selector.select(None if wait == float("inf") else wait):
+                return
+            if self.memory is not None and resident_bytes(self.process.pid) > self.memory:
+                raise MemoryExceeded
 
 
 def resident_bytes(pid: int) -> int:

@@ -360,6 +360,15 @@ def test_deaths_that_are_not_in_a_row_do_not_stop_a_run(tmp_path):
     assert [event["edit_status"] for event in edits(result)] == ["editor_killed", "ok"] * 3
 
 
+def test_a_sample_that_is_tried_again_is_one_of_those_in_a_row(tmp_path):
+    result = run(tmp_path, "kills_itself", max_deaths=2, retry_on_error=2)
+    assert [(event["edit_status"], event["attempts"]) for event in edits(result)] == [
+        ("editor_killed", 3),
+        ("editor_killed", 1),
+        ("not_run", 1),
+    ]
+
+
 def test_giving_up_exits_3_and_says_how_to_go_on(tmp_path):
     command = ["run", "--suite", SMALL, "--editor", f"{MISBEHAVING}:kills_itself", "--limit", "3", "--metrics", MAE]
     command += ["--max-deaths", "1", "--output-dir", str(tmp_path / "run")]
