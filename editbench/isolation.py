@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench.execute import Attempt
+from editbench.images import pixels_sha256
 from editbench.lifeline import PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
 from editbench.types import EditbenchError, EditRequest, EditStatus, MaskAccess
 from editbench.wire import pack_request, read_frame, unpack_attempts, write_frame
@@ -91,7 +92,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Any = None
         self._log: Path | None = None
-        self._dead: set[int] = set()
+        self._dead: set[tuple[object, ...]] = set()
         declared = self._start()
         self.kind: str = declared["kind"]
         self.spec: str = declared["spec"]
@@ -147,7 +148,7 @@ class Worker:
             else:
                 self._dead.clear()
                 return _with_restarts(attempt, restarts - 1)
-        self._dead.add(request.seed)  # one that is tried again later is still one
+        self._dead.add((request.seed, request.instruction, pixels_sha256(request.source)))  # however often it is tried
         return last
 
     @property
