@@ -153,7 +153,7 @@ class InProcess:
                 return [attempt for request in requests for attempt in self._attempts([request])]
             return [replace(judge(error), batch_size=len(requests))] * len(requests)
         attempts = [judge(output) for output in outputs]
-        return [_own(*three, len(requests)) for three in zip(attempts, requests, given, strict=True)]
+        return [_observed(*three, len(requests)) for three in zip(attempts, requests, given, strict=True)]
 
     def close(self) -> None:
         """Nothing to leave behind."""
@@ -164,8 +164,8 @@ def _copy(request: EditRequest) -> EditRequest:
     return replace(request, source=request.source.copy(), mask=mask)
 
 
-def _own(attempt: Attempt, request: EditRequest, given: EditRequest, count: int) -> Attempt:
-    """Return an attempt whose image no later call can change, and that tells of writing into the input."""
+def _observed(attempt: Attempt, request: EditRequest, given: EditRequest, count: int) -> Attempt:
+    """Return an attempt that tells of writing into the input, and how many requests were in its call."""
     attempt = replace(attempt, batch_size=count)
     if attempt.image is None:
         return attempt
@@ -173,7 +173,7 @@ def _own(attempt: Attempt, request: EditRequest, given: EditRequest, count: int)
     if request.mask is not None and given.mask is not None:
         same = same and np.array_equal(request.mask, given.mask)
     flags = attempt.flags if same else tuple(sorted({*attempt.flags, MUTATES_INPUT}))
-    return replace(attempt, image=attempt.image.copy(), flags=flags)
+    return replace(attempt, flags=flags)
 
 
 def _free_memory() -> None:

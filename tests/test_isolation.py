@@ -20,6 +20,7 @@ from editbench.batches import BatchSizes, run_in_batches
 from editbench.execute import InProcess, is_out_of_memory
 from editbench.isolation import Limits, Worker, memory_bytes
 from editbench.journal import events
+from editbench.lifeline import Line
 from editbench.loops import batch_sizes
 from editbench.placement import innermost, is_isolated, leaf_of, place_editor
 from editbench.plan import RunConfig, make_plan, sample_seed
@@ -199,6 +200,20 @@ def test_one_buffer_for_all_answers_is_copied_in_time(tmp_path, name, size):
     assert len({record.edit_sha256 for record in result.records().records}) == 4
 
 
+def test_an_answer_is_not_changed_by_the_next_call():
+    class Reuses:
+        mask_access = "none"
+        buffer = np.zeros((8, 8, 3), np.uint8)
+
+        def edit(self, requests):
+            self.buffer[:] = requests[0].source + 1
+            return [self.buffer for _ in requests]
+
+    requests = [eb.EditRequest(np.full((8, 8, 3), level, np.uint8), "", 0) for level in (10, 20, 30)]
+    attempts = run_in_batches(InProcess(Reuses()), requests, BatchSizes(1))
+    assert [attempt.image[0, 0, 0] for attempt in attempts] == [11, 21, 31]
+
+
 @pytest.mark.parametrize("isolate", [False, True])
 def test_writing_into_the_input_is_flagged_counts_and_reaches_nobody(tmp_path, isolate):
     result = run(tmp_path, "mutates", isolate=isolate, metrics=["mae:region=edit", "mae:region=keep"])
@@ -260,6 +275,14 @@ def test_an_editor_that_never_answers_is_ended_at_its_deadline_and_not_tried_aga
     result = run(tmp_path, name, limit=1, timeout=0.5)
     assert told(result) == [("editor_timeout", "no answer within 0.5 s")]
     assert [event["restarts"] for event in edits(result)] == [1]
+
+
+def test_a_process_that_reads_nothing_does_not_hold_us():
+    program = ["sh", "-c", "head -c 5000 >/dev/null; exec sleep 60"]  # with room for some of a chunk, not for all
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with pytest.raises(TimeoutError):
+            Line(process, 0.2, None).send(bytes(10**6))
+        process.kill()
 
 
 def test_building_a_model_is_not_charged_to_the_first_sample(tmp_path):
@@ -559,7 +582,9 @@ def test_prints_go_to_the_log_of_the_run(tmp_path):
 def test_a_crash_leaves_its_place_in_the_log(tmp_path):
     result = run(tmp_path, "dies", limit=1)
     logged = (result.path / "logs" / "1-of-1.log").read_text()
-    assert "Segmentation fault" in logged and "in dies" in logged
+    assert logged.count("Segmentation fault") == logged.count("in dies") == 2, (
+        "of the worker that was started again too"
+    )
 
 
 def test_what_an_editor_changes_of_its_surroundings_stays_with_it(tmp_path, monkeypatch):
@@ -576,6 +601,25 @@ def test_what_an_editor_changes_of_its_surroundings_stays_with_it(tmp_path, monk
     assert random.getstate() == python
     now = np.random.get_state()  # noqa: NPY002
     assert all(np.array_equal(a, b) for a, b in zip(now, numpy, strict=True))
+
+
+def test_an_editor_finds_its_surroundings_as_it_left_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    seen = []
+
+    def editor(source):
+        seen.append((os.environ.get("CALLS"), Path.cwd().name, random.random()))
+        os.environ["CALLS"] = str(len(seen))
+        if len(seen) == 1:
+            random.seed(4)
+            os.chdir("elsewhere")
+        return source
+
+    eb.run(editor, SMALL, [MAE], limit=3, output_dir=str(tmp_path / "run"))
+    drawn = random.Random(4)
+    assert seen[1:] == [("1", "elsewhere", drawn.random()), ("2", "elsewhere", drawn.random())]
+    assert "CALLS" not in os.environ
 
 
 def test_the_state_of_torch_is_kept_from_an_editor():
