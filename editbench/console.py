@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from editbench.board import Board, Row
+from editbench.execute import MUTATES_INPUT
 from editbench.loops import Run, carry_out
+from editbench.placement import is_isolated
 from editbench.plan import Plan
 from editbench.records import dumps
 from editbench.report.terminal import board_table
@@ -78,7 +81,7 @@ def describe_plan(plan: Plan, json: bool) -> None:
     needed, free = pixels * plan.total // 2, shutil.disk_usage(folder).free
     facts = {
         "suite": f"{plan.suite.name}, {len(plan.suite)} scenarios, {plan.suite.licence}",
-        "editor": f"{plan.header.editor.spec}, mask access {plan.header.editor.mask_access}",
+        "editor": f"{plan.header.editor.spec}, mask access {plan.header.editor.mask_access}, {_place(plan)}",
         "edits": f"{plan.total} ({plan.config.repeats} of every scenario), seed {plan.config.seed}",
         "metrics": ", ".join(plan.metrics),
         "output": str(plan.store.path),
@@ -93,6 +96,10 @@ def describe_plan(plan: Plan, json: bool) -> None:
         print(f"warning: {printable(warning)}")
 
 
+def _place(plan: Plan) -> str:
+    return "in this process" if plan.editor is None or not is_isolated(plan.editor) else "in a worker process"
+
+
 def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) -> int:
     """Print what a run has found, and what to do next; return the number of failed edits.
 
@@ -104,8 +111,12 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
     """
     from editbench.board import build_boards
 
-    (board,) = build_boards([Run(plan.store.path).records()])
+    run = Run(plan.store.path)
+    records = run.records()
+    (board,) = build_boards([records])
     (row,) = board.rows
+    flags = Counter(flag for record in records.records for flag in record.flags)
+    differing = run.differing_repeats() if plan.config.same_seed else []
     if json:
         facts = {
             "run": str(plan.store.path),
@@ -115,7 +126,10 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
             "means": {column.metric: cell.estimate.mean for column, cell in row.cells.items()},
             "errors": {column.metric: len(cell.crashes) for column, cell in row.cells.items() if cell.crashes},
             "complete": row.complete,
+            "flags": dict(flags),
         }
+        if plan.config.same_seed:
+            facts["differing_repeats"] = len(differing)
         print(dumps(facts))
         return row.failed
     if scored:
@@ -123,12 +137,20 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
     else:
         made = row.statuses.get("ok", 0)
         print(f"{printable(row.editor.label)} on {printable(board.suite.name)}: {made} of {row.total} edits are made")
-    elsewhere = not interrupted and plan.config.shard != "1/1"
+    given_up = run.statuses()["not_run"]
+    elsewhere = 0 if interrupted or plan.config.shard == "1/1" else row.statuses.get("not_run", 0) - given_up
+    if elsewhere:
+        print(f"{elsewhere} of {plan.total} edits are for other shards than {plan.config.shard}")
     for status, count in row.statuses.items():
-        if status == "not_run" and elsewhere:
-            print(f"{count} of {plan.total} edits are for other shards than {plan.config.shard}")
-        elif status != "ok":
+        count -= elsewhere if status == "not_run" else 0
+        if status != "ok" and count:
             print(f"{count} of {plan.total} edits: {status}{_reasons(plan, status)}")
+    for flag, count in flags.items():
+        words = ": the editor wrote into the source or the mask that it was given" if flag == MUTATES_INPUT else ""
+        print(f"{count} of {plan.total} edits are flagged {printable(flag)}{words}")
+    if plan.config.same_seed:
+        what = f"in {len(differing)} of {len(plan.suite)} scenarios" if differing else "in no scenario"
+        print(f"repeats with one seed differ {what}" + (": the editor is not deterministic" if differing else ""))
     print(f"run:     {plan.store.path}")
     for line in _next(plan, row, interrupted, scored):
         print(line)
@@ -138,6 +160,9 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
 def _next(plan: Plan, row: Row, interrupted: bool, scored: bool) -> Iterator[str]:
     if interrupted:
         yield "stopped: everything finished is saved; issue the same command again to go on"
+    elif Run(plan.store.path).statuses()["not_run"]:
+        yield f"stopped: the worker process ended on {plan.config.max_deaths} samples in a row (--max-deaths)"
+        yield "         issue the same command again to run the rest, with --retry-on-error 1 to try those again too"
     elif row.statuses.get("not_run") and plan.config.shard != "1/1":
         yield "next:    the other shards, into the same --output-dir, or into others and then"
         yield "         editbench merge OUTPUT_DIR RUN RUN …"
@@ -188,16 +213,19 @@ def report_suite(spec: str, html: Path | None, json: bool) -> int:
     return code
 
 
-def report_findings(spec: str, findings: Sequence[Finding], json: bool) -> int:
-    """Print findings; return 5 if one of them is an error, else 0."""
+def report_findings(spec: str, findings: Sequence[Finding], json: bool, code: int = 5) -> int:
+    """Print findings; return an exit code, `code` if one of them is an error, else 0."""
     errors = sum(finding.error for finding in findings)
     if json:
-        print(dumps({"spec": spec, "findings": [{"error": f.error, "text": f.text} for f in findings]}))
+        told = [{"error": f.error, "text": f.text, **({"mend": f.mend} if f.mend else {})} for f in findings]
+        print(dumps({"spec": spec, "errors": errors, "findings": told}))
     else:
         for finding in findings:
             print(f"{'error' if finding.error else 'note'}: {printable(finding.text)}")
+            if finding.mend:
+                print(f"    {printable(finding.mend)}")
         print(f"{spec}: {errors} errors, {len(findings) - errors} notes" if findings else f"{spec}: all is well")
-    return 5 if errors else 0
+    return code if errors else 0
 
 
 def report_audit(metrics: str | None, suite: str, scenarios: int, output_dir: Path | None) -> int:

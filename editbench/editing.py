@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from editbench.execute import Attempt, Executor, InProcess, Worker, judge, timed
+from editbench.batches import BatchSizes, run_in_batches
+from editbench.execute import Attempt, Executor, InProcess, judge, timed
 from editbench.images import Accepted, InvalidImage, align
-from editbench.plan import Plan, leaf_of
+from editbench.isolation import Worker
+from editbench.placement import leaf_of
+from editbench.plan import Plan
 from editbench.records import stable_reason
-from editbench.registry import spec_of
 from editbench.store import Cell, Key
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Task
 
@@ -41,11 +43,11 @@ def executor_of(plan: Plan) -> Executor | None:
     leaf = leaf_of(plan.editor)
     if isinstance(leaf, Answers):
         return None
-    return InProcess(leaf) if plan.config.timeout is None else Worker(spec_of(leaf), plan.config.timeout)
+    return leaf if isinstance(leaf, Worker) else InProcess(leaf)
 
 
 def edit_batch(
-    plan: Plan, executor: Executor | None, tasks: Sequence[Task]
+    plan: Plan, executor: Executor | None, tasks: Sequence[Task], sizes: BatchSizes
 ) -> list[tuple[dict[str, Any], Image | None]]:
     """Make the edits of a batch; return each one's event, and its image if there is one."""
     attempts: dict[int, Attempt] = {}
@@ -60,21 +62,22 @@ def edit_batch(
     for number in range(1, plan.config.retry_on_error + 2):
         if not open_:
             break
-        made = _attempts(plan, executor, [tasks[position] for position in open_])
-        attempts.update(zip(open_, made, strict=True))
-        tries.update(dict.fromkeys(open_, number))
+        made = _attempts(plan, executor, [tasks[position] for position in open_], sizes)
+        for position, attempt in zip(open_, made, strict=True):
+            if number == 1 or attempt.status != "not_run":  # given up meanwhile: what is known of it stays
+                attempts[position], tries[position] = attempt, number
         open_ = [position for position in open_ if attempts[position].status != "ok"]
     return [_finish(plan, tasks[position], attempts[position], tries[position]) for position in range(len(tasks))]
 
 
-def _attempts(plan: Plan, executor: Executor | None, tasks: Sequence[Task]) -> list[Attempt]:
+def _attempts(plan: Plan, executor: Executor | None, tasks: Sequence[Task], sizes: BatchSizes) -> list[Attempt]:
     assert plan.editor is not None
     leaf = leaf_of(plan.editor)
     if executor is None:
         assert isinstance(leaf, Answers)
         attempts = [timed(lambda task=task: [_answer(leaf, task)])[0] for task in tasks]  # type: ignore[misc]
     else:
-        attempts = executor.run([task.request(leaf.mask_access) for task in tasks])
+        attempts = run_in_batches(executor, [task.request(leaf.mask_access) for task in tasks], sizes)
     return [_align(plan, task, attempt) for task, attempt in zip(tasks, attempts, strict=True)]
 
 
@@ -120,6 +123,8 @@ def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[
         "attempts": tries,
         "seconds": attempt.seconds,
         "peak_bytes": attempt.peak_bytes,
+        "batch_size": attempt.batch_size,
+        "restarts": attempt.restarts,
         "traceback": attempt.traceback,
     }
     return event, attempt.image

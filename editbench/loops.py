@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
+from editbench.batches import BatchSizes, Size
 from editbench.editing import edit_batch, executor_of, is_news, needs_edit
+from editbench.isolation import Worker
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
-from editbench.plan import LABEL, Plan, RunConfig, leaf_of, make_plan, parse_shard, sample_seed
+from editbench.placement import leaf_of
+from editbench.plan import LABEL, Plan, RunConfig, make_plan, parse_shard, sample_seed
 from editbench.records import Header, RecordFile, value_to_json
 from editbench.specs import slug
 from editbench.store import Cell, Key, RunStore
-from editbench.types import AnyEditor, EditbenchError, Image, Metric, Sample, Task
+from editbench.types import AnyEditor, EditbenchError, Editor, EditStatus, Image, Metric, Sample, Task
 
 if TYPE_CHECKING:
     import pandas
+
+LOOK_AHEAD = 2
+"""How many batches of tasks may wait for others of their image size."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,23 @@ class Run:
     def records(self) -> RecordFile:
         """Return header and records; those of an unfinished run as far as it has come."""
         return RunStore(self.path).records()
+
+    def statuses(self) -> Counter[EditStatus]:
+        """Return how many edits ended how; those that were not even begun are in none of them."""
+        return Counter(record.edit_status for record in self.records().records)
+
+    def differing_repeats(self) -> list[str]:
+        """Return the ids of scenarios of which repeats ended in another image or status than the first.
+
+        In a run with `same_seed`, that is an editor that is not deterministic.
+        """
+        first: dict[str, tuple[str, str | None]] = {}
+        differing: list[str] = []
+        for record in self.records().records:
+            ended = record.edit_status, record.edit_sha256
+            if first.setdefault(record.scenario_id, ended) != ended and record.scenario_id not in differing[-1:]:
+                differing.append(record.scenario_id)
+        return differing
 
     def to_frame(self) -> pandas.DataFrame:
         """Return one row a record and one column a metric; undefined and failed values are missing."""
@@ -94,21 +118,25 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     """
     store, config = plan.store, plan.config
     index, count = parse_shard(config.shard)
-    executor = executor_of(plan)
+    executor, sizes = executor_of(plan), batch_sizes(plan)
     canaries = {"canaries": list(plan.drift)} if score else {}
-    store.begin(plan.header, {"config": asdict(config), "provenance": provenance.collect(), **canaries})
-    store.open_journal(f"{index}-of-{count}")
+    shard = f"{index}-of-{count}"
     try:
+        store.begin(plan.header, {"config": asdict(config), "provenance": provenance.collect(), **canaries})
+        store.open_journal(shard)
+        if isinstance(executor, Worker):
+            executor.log_to(store.path / "logs" / f"{shard}.log")
         cells = store.cells()
         store.append([{"type": "start", "signatures": plan.signatures}])
         total = len(range(index - 1, plan.total, count))
         done = failed = 0
-        for batch in _batches(plan, index, count):
+        for batch in _batches(plan, index, count, sizes):
             images: dict[Key, Image] = {}
             for task in batch:
                 _check_same_pixels(plan, task, cells.get(task.key))
             if edit:
-                finished = edit_batch(plan, executor, [task for task in batch if needs_edit(plan, cells, task)])
+                wanting = [task for task in batch if needs_edit(plan, cells, task)]
+                finished = edit_batch(plan, executor, wanting, sizes)
                 finished = [(event, image) for event, image in finished if is_news(event, cells)]
                 store.append([event for event, _ in finished])
                 for event, image in finished:
@@ -142,17 +170,45 @@ def is_complete(header: Header, cells: Mapping[Key, Cell]) -> bool:
     )
 
 
-def _batches(plan: Plan, index: int, count: int) -> Iterator[list[Task]]:
-    repeats = plan.config.repeats
-    mine = range(index - 1, plan.total, count)
-    asked = 1 if plan.editor is None else int(getattr(leaf_of(plan.editor), "batch_size", 1))
-    size = plan.config.batch_size or asked
-    for start in range(0, len(mine), size):
-        batch = []
-        for position in mine[start : start + size]:
-            scenario, repeat = plan.suite[position // repeats], position % repeats
-            batch.append(Task(scenario, repeat, sample_seed(plan.config.seed, scenario.id, repeat)))
-        yield batch
+def batch_sizes(plan: Plan) -> BatchSizes:
+    """Return how many requests to begin with: as many as the run was told, or else as the editor asks for."""
+    leaf = None if plan.editor is None else leaf_of(plan.editor)
+    asked, told = int(getattr(leaf, "batch_size", 1)), plan.config.batch_size
+    mixed = not isinstance(leaf, Editor) or bool(getattr(leaf, "mixes_sizes", False))
+    return BatchSizes(told if isinstance(told, int) else asked, mixed, growing=told == "auto")
+
+
+def _batches(plan: Plan, index: int, count: int, sizes: BatchSizes) -> Iterator[list[Task]]:
+    """Yield the tasks of a shard in batches, of one image size each unless sizes may mix.
+
+    It looks a few batches ahead for more of one size. What cannot be read is alone.
+    """
+    alike: dict[Size, list[Task]] = {}
+    for position in range(index - 1, plan.total, count):
+        task = _task(plan, position)
+        size = _size_of(task, sizes)
+        if size is None:
+            yield [task]
+            continue
+        waiting = alike.setdefault(size, [])
+        waiting.append(task)
+        full = len(waiting) >= sizes.of(size)
+        if full or sum(map(len, alike.values())) >= LOOK_AHEAD * sizes.of(size):
+            yield alike.pop(size if full else next(iter(alike)))
+    yield from alike.values()
+
+
+def _task(plan: Plan, position: int) -> Task:
+    repeats, config = plan.config.repeats, plan.config
+    scenario, repeat = plan.suite[position // repeats], position % repeats
+    return Task(scenario, repeat, sample_seed(config.seed, scenario.id, 0 if config.same_seed else repeat))
+
+
+def _size_of(task: Task, sizes: BatchSizes) -> Size | None:
+    try:
+        return sizes.bucket(task.scenario.source)
+    except Exception:  # a suite may be anybody's code
+        return None
 
 
 # ------------------------------------------------------------------------------------------------------- score

@@ -9,19 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from editbench.editors import code_sha256, load_editor
+from editbench.editors import code_sha256
 from editbench.images import AlignPolicy
+from editbench.isolation import MAX_DEATHS, Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
+from editbench.placement import leaf_of, place_editor
 from editbench.recipes import config_path
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of
 from editbench.specs import did_you_mean, slug
 from editbench.store import RunStore
 from editbench.suites import Selection, load_suite, select_each, select_first, select_ids
-from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Editor, Metric, Suite
+from editbench.types import Answers, AnyEditor, EditbenchError, Metric, Suite
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()\[\]+-]{0,63}")
 """No leading sign (a spreadsheet would see a formula), no markup, no control characters."""
@@ -47,12 +49,20 @@ class RunConfig:
     """Only these scenarios."""
     seed: int = 0
     repeats: int = 1
-    batch_size: int | None = None
-    """Requests a call; by default what the editor asks for, or 1."""
+    same_seed: bool = False
+    """Give all repeats of a scenario one seed: where they differ, the editor is not deterministic."""
+    batch_size: int | Literal["auto"] | None = None
+    """Requests a call; by default what the editor asks for, or 1. `auto` doubles it until memory runs out, up to 64."""
     align: AlignPolicy = "error"
     """What to do with an output of another size: refuse it, or resize it."""
+    isolate: bool | None = None
+    """Whether the editor runs in a worker process; by default third-party code that is named by a spec does."""
     timeout: float | None = None
-    """Seconds for one sample; the editor then runs in a process that can be killed."""
+    """Seconds for one sample; needs a worker process."""
+    memory_limit: str | None = None
+    """Resident memory of the worker and its children together, such as 8GB or 512MiB; needs a worker process."""
+    max_deaths: int = MAX_DEATHS
+    """After so many samples in a row on which the worker ended, the rest is not run."""
     retry_on_error: int = 0
     """How often to try a failed edit, or a metric's value, again, with the same seed."""
     fail_on_error: float | None = None
@@ -83,6 +93,12 @@ class RunConfig:
                 raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
         if isinstance(data.get("metrics"), list):
             data = {**data, "metrics": ",".join(map(str, data["metrics"]))}
+        if isinstance(data.get("memory_limit"), int):
+            data = {**data, "memory_limit": str(data["memory_limit"])}
+        if isinstance(asked := data.get("batch_size"), str) and asked != "auto" and not asked.isdecimal():
+            raise EditbenchError(
+                f"batch_size: {asked!r}, expected a whole number or auto{did_you_mean(asked, ['auto'])}"
+            )
         if isinstance(data.get("sample_id"), str):
             data = {**data, "sample_id": [data["sample_id"]]}
         try:
@@ -144,7 +160,8 @@ def make_plan(
     path = here / config.output_dir if config.output_dir else None
     _check_numbers(config)
     code = code_sha256(config.editor if editor is None else editor)
-    chosen = load_editor(config.editor if editor is None else editor)
+    limits = Limits(config.timeout, memory_bytes(config.memory_limit), config.max_deaths)
+    chosen = place_editor(config.editor if editor is None else editor, config.isolate, limits)
     suite = chosen_suite(config)
     loaded = load_metrics(config.metrics if metrics is None else metrics)
     canonical = spec_of(chosen)
@@ -167,6 +184,7 @@ def make_plan(
         ),
         seed=config.seed,
         repeats=config.repeats,
+        same_seed=config.same_seed,
         align=config.align,
         metrics={},
     )
@@ -205,10 +223,10 @@ def chosen_suite(config: RunConfig) -> Suite:
 
 
 def _check_numbers(config: RunConfig) -> None:
-    minima = {"repeats": 1, "batch_size": 1, "retry_on_error": 0, "seed": 0}
+    minima = {"repeats": 1, "batch_size": 1, "max_deaths": 1, "retry_on_error": 0, "seed": 0}
     for name, minimum in minima.items():
         value = getattr(config, name)
-        if value is not None and value < minimum:
+        if isinstance(value, int) and value < minimum:
             raise EditbenchError(f"{name}: {value}, expected at least {minimum}")
     if config.timeout is not None and not 0 < config.timeout < math.inf:
         raise EditbenchError(f"timeout: {config.timeout}, expected seconds above 0")
@@ -228,11 +246,6 @@ def parse_shard(text: str) -> tuple[int, int]:
 def _prepare(editor: AnyEditor, suite: Suite) -> Sequence[str]:
     leaf = leaf_of(editor)
     return leaf.prepare(suite) if isinstance(leaf, Answers) else ()
-
-
-def leaf_of(editor: AnyEditor) -> Editor | Answers:
-    """Return the editor that makes the images: the innermost one of a composite."""
-    return leaf_of(editor.editor) if isinstance(editor, Composite) else editor
 
 
 def sample_seed(seed: int, scenario_id: str, repeat: int) -> int:

@@ -115,6 +115,8 @@ class Header:
     repeats: int
     align: str
     metrics: Mapping[str, MetricInfo]
+    same_seed: bool = False
+    """Whether all repeats of a scenario had one seed."""
     schema: int = SCHEMA
 
     def signature(self, metric: str) -> str:
@@ -127,8 +129,8 @@ class Header:
         return hashlib.sha256(dumps(parts).encode()).hexdigest()[:12]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the header as JSON data."""
-        return asdict(self)
+        """Return the header as JSON data; `same_seed` is left out unless it is set."""
+        return {name: value for name, value in asdict(self).items() if name != "same_seed" or value}
 
     @classmethod
     def from_json(cls, data: Any) -> Header:
@@ -204,10 +206,8 @@ def stable_reason(error: BaseException) -> str:
 
 def value_to_json(value: Value) -> dict[str, Any]:
     """Return a metric's value as `{"value": x}`, `{"undefined": reason}` or `{"error": reason}`."""
-    if isinstance(value, Undefined):
-        return {"undefined": value.reason}
-    if isinstance(value, Failed):
-        return {"error": value.reason}
+    if isinstance(value, Undefined | Failed):
+        return {"undefined" if isinstance(value, Undefined) else "error": value.reason}
     return {"value": float(value), "details": value.details} if isinstance(value, Detailed) else {"value": value}
 
 

@@ -92,6 +92,14 @@ def _entry_points(kind: Kind) -> Iterator[importlib.metadata.EntryPoint]:
     yield from importlib.metadata.entry_points(group=f"editbench.{kind}s")
 
 
+def comes_with_editbench(kind: Kind, name: str) -> bool:
+    """Whether a component is part of this distribution, told from its name alone: nothing is imported."""
+    if name in BUILT_IN.get(kind, {}):
+        return True
+    point = next((point for point in _entry_points(kind) if point.name == name), None)
+    return point is not None and point.dist is not None and point.dist.name == "editbench"
+
+
 def package_version(name: str) -> str | None:
     """Return the installed version of a distribution, or None."""
     try:

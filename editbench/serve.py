@@ -8,16 +8,19 @@ import hmac
 import math
 import queue
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from editbench import __version__
-from editbench.editors import code_sha256, load_editor
+from editbench import __version__, isolation
+from editbench.batches import BatchSizes, run_in_batches
+from editbench.editors import code_sha256
 from editbench.editors.protocol import VERSION, ProtocolError, output_to_json, request_from_json
-from editbench.execute import Executor, InProcess, Worker
+from editbench.execute import Executor, InProcess
+from editbench.placement import place_editor
 from editbench.records import dumps, loads
 from editbench.registry import spec_of
 from editbench.transport import is_loopback
@@ -46,7 +49,8 @@ class Limits:
 
     Args:
         max_bytes: largest body of a request.
-        timeout: seconds for one edit; the editor then runs in a process that can be killed. None for no limit.
+        timeout: seconds for one edit; None for no limit. With one, any editor runs in a worker process, as third-party
+            code does anyway.
         token: what a request must carry as bearer token; empty for none.
         hosts: names under which it may be asked for, None for any. A page in a browser can make a name of its own lead
             to this machine; it cannot make the browser ask for another name.
@@ -77,16 +81,15 @@ class Serving:
 
     def __init__(self, spec: str, limits: Limits) -> None:
         code = code_sha256(spec)
-        editor = load_editor(spec)
+        editor = place_editor(spec, None, isolation.Limits(limits.timeout, deaths=sys.maxsize))
         if not isinstance(editor, Editor):
             raise EditbenchError(
                 f"editor {spec!r} looks scenarios up, which a service is never told: serve a plain editor, and compose "
                 "on the other side: paste:editor=[http://HOST:PORT]"
             )
         self.limits = limits
-        self._executor: Executor = (
-            InProcess(editor) if limits.timeout is None else Worker(spec_of(editor), limits.timeout)
-        )
+        self._executor: Executor = editor if isinstance(editor, isolation.Worker) else InProcess(editor)
+        self._sizes = BatchSizes(LARGEST_BATCH, bool(getattr(editor, "mixes_sizes", False)))
         self.information: Mapping[str, Any] = {
             "protocol": VERSION,
             "name": spec_of(editor),
@@ -96,7 +99,7 @@ class Serving:
             "version": f"editbench {__version__} {code or getattr(editor, 'code_sha256', None) or ''}".strip(),
         }
         start = getattr(editor, "start", None)
-        if limits.timeout is None and callable(start):
+        if callable(start):
             start()
         self._waiting: queue.Queue[tuple[Sequence[EditRequest], Future[Outputs]]] = queue.Queue(WAITING)
         # A daemon: an edit that never ends must not keep the server from ending.
@@ -121,7 +124,7 @@ class Serving:
             if not outputs.set_running_or_notify_cancel():
                 continue
             try:
-                attempts = self._executor.run(requests)
+                attempts = run_in_batches(self._executor, requests, self._sizes)
                 outputs.set_result([output_to_json(a.image, a.flags, a.status, a.reason) for a in attempts])
             except BaseException as error:
                 outputs.set_exception(error)

@@ -3,82 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from editbench.editors import load_editor
-from editbench.execute import Attempt, InProcess
-from editbench.images import pixels_sha256
+from editbench.conformance import check_editor
 from editbench.metrics import load_metrics, score
 from editbench.registry import create
 from editbench.specs import parse
 from editbench.suites.folder import FolderSuite, manifest_problems, name_of
-from editbench.types import (
-    Answers,
-    Composite,
-    Content,
-    EditbenchError,
-    EditRequest,
-    Failed,
-    Image,
-    MaskAccess,
-    Sample,
-    Scenario,
-    Suite,
-    Task,
-    Value,
-)
+from editbench.toys import Finding, toy_scenarios
+from editbench.types import EditbenchError, Failed, Sample, Suite, Value
 
-PROMPTS = (
-    "Make the disc red.",
-    "Fais disparaître le disque 🟠, s'il te plaît ✨",
-    "Please " + "very carefully " * 60 + "make the disc blue.",
-)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a check has to say."""
-
-    error: bool
-    """False for a remark that breaks nothing."""
-    text: str
-
-
-def toy_scenarios() -> list[Scenario]:
-    """Return small scenarios of several sizes, with an irregular, an empty and a full mask, and three prompts."""
-    sizes = ((64, 64), (64, 96), (96, 64), (63, 65), (64, 64), (64, 64))
-    scenarios = []
-    for index, (height, width) in enumerate(sizes):
-        mask = {4: "empty", 5: "full"}.get(index, "disc")
-        scenarios.append(
-            Scenario(
-                id=f"toy-{index}",
-                cluster=f"toy-{index}",
-                category="no-op" if mask == "empty" else "recolour",
-                instruction=PROMPTS[index % len(PROMPTS)],
-                load=partial(_toy_content, height, width, index, mask),
-                source_prompt="a green disc on a cloudy ground",
-                target_prompt="a red disc on a cloudy ground",
-            )
-        )
-    return scenarios
-
-
-def _toy_content(height: int, width: int, seed: int, kind: str) -> Content:
-    rows, columns = np.mgrid[:height, :width]
-    random = np.random.default_rng(seed)
-    ground = 90 + 60 * rows[..., None] / height + random.integers(0, 40, (height, width, 3))
-    disc = (rows - height / 2) ** 2 + (columns - width / 2) ** 2 < (min(height, width) / 4) ** 2
-    source, target = ground.copy(), ground.copy()
-    source[disc], target[disc] = (40, 160, 60), (200, 40, 40)
-    mask = {"disc": disc, "empty": np.zeros_like(disc), "full": np.ones_like(disc)}[kind]
-    target = np.where(mask[..., None], target, source)
-    return Content(source.astype(np.uint8), mask, target.astype(np.uint8))
+__all__ = ("Finding", "check_editor", "check_metric", "check_suite", "toy_scenarios")
 
 
 # ------------------------------------------------------------------------------------------------------- suites
@@ -125,64 +63,6 @@ def _suite_findings(suite: Suite) -> Iterator[Finding]:
         low, middle, high = np.quantile(shares, [0, 0.5, 1])
         text = f"{len(shares)} of {len(suite)} scenarios read; mask area {low:.1%} to {high:.1%}, median {middle:.1%}"
         yield Finding(False, text)
-
-
-# ------------------------------------------------------------------------------------------------------ editors
-
-
-def check_editor(editor: Any) -> list[Finding]:
-    """Run an editor (a spec, an object or a function) on toy scenarios; return what is wrong or worth knowing."""
-    try:
-        loaded = load_editor(editor)
-    except EditbenchError as error:
-        return [Finding(True, str(error))]
-    while isinstance(loaded, Composite):
-        loaded = loaded.editor
-    if isinstance(loaded, Answers):
-        return [Finding(False, "finished images are looked up, there is no code to check")]
-    executor = InProcess(loaded)
-    findings: list[Finding] = []
-    first: dict[str, Attempt] = {}
-    for scenario in toy_scenarios():
-        request = Task(scenario, 0, 7).request(loaded.mask_access)
-        before = pixels_sha256(request.source)
-        attempt = first[scenario.id] = executor.run([request])[0]
-        name = f"{scenario.id} ({_size(scenario.source)}, {scenario.category}, mask {scenario.mask.mean():.0%})"
-        findings += _attempt_findings(name, scenario, attempt, loaded.mask_access)
-        if pixels_sha256(request.source) != before and attempt.image is not None:
-            findings.append(Finding(False, f"{name}: the editor changes its input in place (it owns a copy: harmless)"))
-    findings += _repeat_findings(executor, loaded.mask_access, first)
-    executor.close()
-    return list(dict.fromkeys(findings))
-
-
-def _size(image: Image) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
-
-
-def _attempt_findings(name: str, scenario: Scenario, attempt: Attempt, access: MaskAccess) -> Iterator[Finding]:
-    if attempt.image is None:
-        yield Finding(True, f"{name}: {attempt.status}: {attempt.reason}")
-        return
-    if attempt.image.shape != scenario.source.shape:
-        yield Finding(
-            True, f"{name}: returned {_size(attempt.image)}; return the source's size, or run with --align resize"
-        )
-        return
-    for flag in attempt.flags:
-        yield Finding(False, f"{name}: output accepted with the flag {flag!r}")
-    outside = (attempt.image != scenario.source).any(axis=2) & ~scenario.mask
-    if access == "region" and outside.any():
-        yield Finding(True, f"{name}: mask_access 'region' promises to edit only inside the mask; declare 'hint'")
-
-
-def _repeat_findings(executor: InProcess, access: MaskAccess, first: dict[str, Attempt]) -> Iterator[Finding]:
-    requests: list[EditRequest] = [Task(scenario, 0, 7).request(access) for scenario in toy_scenarios()]
-    for again, (name, attempt) in zip(executor.run(requests), first.items(), strict=True):
-        if again.status != attempt.status:
-            yield Finding(True, f"{name}: {attempt.status} alone, {again.status} in a batch of {len(requests)}")
-        elif again.image is not None and attempt.image is not None and (again.image != attempt.image).any():
-            yield Finding(False, f"{name}: another image for the same seed, alone or in a batch: not deterministic")
 
 
 # ------------------------------------------------------------------------------------------------------ metrics

@@ -201,7 +201,8 @@ class Editor(Protocol):
     Optional attributes:
 
     - `trained_on`: specs of the metrics that it was trained on;
-    - `batch_size`: requests that it wants in one call;
+    - `batch_size`: requests that it wants in one call (1), and `mixes_sizes`: whether images of different sizes may be
+      among them (False);
     - `peak_bytes`: peak memory of the last call, for work done elsewhere;
     - `code_sha256`: hash of whatever decides its answers, where that is not in a file that its spec names;
     - `start()`: load what the first edit needs; a worker process calls it before any deadline begins;

@@ -12,6 +12,8 @@ from editbench.records import dumps, loads
 from editbench.types import EditRequest
 
 _LENGTHS = struct.Struct("<QQ")
+_LONGEST = 1 << 28, 1 << 36
+"""Bytes of header and body beyond which a frame is taken for something else."""
 
 
 class Frame(NamedTuple):
@@ -29,8 +31,10 @@ def write_frame(header: Mapping[str, Any], arrays: Sequence[np.ndarray[Any, Any]
 
 
 def read_frame(read: Callable[[int], bytes]) -> Frame:
-    """Read one frame; `read(n)` returns exactly n bytes or raises."""
+    """Read one frame; `read(n)` returns exactly n bytes or raises. Raises ValueError for what is none."""
     text, body = _LENGTHS.unpack(read(_LENGTHS.size))
+    if text > _LONGEST[0] or body > _LONGEST[1]:
+        raise ValueError(f"no frame: it would have {text} and {body} bytes")
     return Frame(loads(read(text)), read(body))
 
 

@@ -15,14 +15,16 @@ LAYERS = (
     ("regions",),
     ("types",),
     ("specs", "colours", "images", "records", "built_in"),
-    ("registry", "masks", "transport"),
+    ("registry", "masks", "transport", "surroundings", "lifeline"),
     # L1
-    ("suites", "editors", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans"),
+    ("suites", "editors", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
     ("store",),
     # L2
     ("execute",),
+    ("worker", "isolation", "batches"),
+    ("placement",),
     # L3
-    ("plan", "worker", "serve"),
+    ("plan", "serve"),
     ("editing",),
     ("loops",),
     # L4
@@ -30,6 +32,7 @@ LAYERS = (
     ("audit",),
     ("report",),
     # L5
+    ("conformance",),
     ("leaderboards", "testing"),
     ("console",),
     ("demo",),

@@ -24,7 +24,14 @@ PORT = "8377"
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("README.md", 4), ("CONTRIBUTING.md", 4), ("docs/editors.md", 11), ("docs/protocol.md", 3)]
+    ("page", "least"),
+    [
+        ("README.md", 4),
+        ("CONTRIBUTING.md", 4),
+        ("docs/editors.md", 11),
+        ("docs/protocol.md", 3),
+        ("docs/isolation.md", 1),
+    ],
 )
 def test_every_example_runs(page, least, tmp_path):
     study = shutil.ignore_patterns("edit_grpo_ref@1*", "study")  # hundreds of record files

@@ -12,8 +12,9 @@ import pytest
 import editbench as eb
 from editbench.editors import client, load_editor
 from editbench.editors.protocol import ProtocolError, output_from_json, request_from_json, request_to_json
-from editbench.execute import InProcess, Worker
+from editbench.execute import InProcess
 from editbench.images import Accepted, InvalidImage
+from editbench.isolation import Limits, Worker
 from editbench.registry import spec_of
 from editbench.transport import check_address, is_loopback
 from editbench.types import EditbenchError, EditFailed, EditRequest
@@ -417,7 +418,7 @@ def test_an_interrupt_ends_what_is_being_asked():
 
 def test_a_deadline_of_the_harness_holds_for_a_service_too():
     with local.EditServer(local.hangs) as server:
-        worker = Worker(server.address, 3.0)
+        worker = Worker(server.address, Limits(3.0))
         good, late = worker.run([ask(0), ask(1)])
         worker.close()
     assert good.status == "ok" and np.array_equal(good.image, 255 - picture(0))

@@ -11,8 +11,9 @@ import pytest
 
 import editbench as eb
 from editbench.editors import load_editor, worker_program
-from editbench.execute import InProcess, Worker
+from editbench.execute import InProcess
 from editbench.images import Accepted
+from editbench.isolation import Limits, Worker
 from editbench.registry import spec_of
 from editbench.testing import check_editor
 from editbench.types import EditbenchError, EditRequest
@@ -189,7 +190,7 @@ def test_a_program_that_is_never_ready_is_not_started_again(box, body, message):
     assert first.status == second.status == "editor_error" and message in first.reason == second.reason
     assert len(pids(box)) == 1 and gone(*pids(box))
     with pytest.raises(EditbenchError) as caught:
-        Worker(spec_of(editor), 30.0).run([ask()])
+        Worker(spec_of(editor), Limits(30.0)).run([ask()])
     assert message in str(caught.value)
 
 
@@ -211,12 +212,12 @@ def test_a_program_that_writes_before_it_reads_does_not_stop_everything(box):
 
 def test_a_deadline_is_that_of_a_line_and_not_of_the_start(box):
     body = "time.sleep(1.8)\n" + LOOP
-    worker = Worker(program(box, body), 1.5)
+    worker = Worker(program(box, body), Limits(1.5))
     first, late, third = worker.run([ask(seed=1), ask("hang", seed=2), ask(seed=3)])
     worker.close()
     assert (first.status, third.status) == ("ok", "ok")
     assert (late.status, late.reason) == ("editor_timeout", "no answer within 1.5 s")
-    assert len(pids(box)) == 2 and all(map(gone, pids(box)))
+    assert len(pids(box)) == 3 and all(map(gone, pids(box)))  # the batch, each alone up to the hang, the one after it
 
 
 def test_a_child_of_a_program_is_ended_with_it(box):

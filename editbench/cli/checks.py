@@ -72,12 +72,18 @@ def check_suite(
 
 @check_app.command("editor")
 @reported
-def check_editor(spec: Annotated[str, typer.Argument(help="Editor spec.")], json: Json = False) -> None:
-    """Run an editor on toy scenarios and say what is wrong with its answers. Exit 5 if anything is."""
-    from editbench import console, testing
-    from editbench.editors import load_editor
+def check_editor(
+    spec: Annotated[str, typer.Argument(help="Editor spec.")],
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for one edit.", show_default="300 for third-party code")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run an editor on toy scenarios, say what is wrong with its answers and how to mend it. Exit 1 if anything is."""
+    from editbench import conformance, console
 
-    raise typer.Exit(console.report_findings(spec, testing.check_editor(load_editor(spec)), json))
+    findings = conformance.check_editor(conformance.place_for_check(spec, timeout))
+    raise typer.Exit(console.report_findings(spec, findings, json, code=1))
 
 
 @check_app.command("metric")

@@ -46,9 +46,20 @@ Each = Annotated[int | None, typer.Option(help="Only the first N scenarios of ev
 SampleId = Annotated[list[str] | None, typer.Option(help="Only this scenario; may be repeated.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run; every sample gets its own from it.", show_default="0")]
 Repeats = Annotated[int | None, typer.Option(help="Edits of every scenario, each with its own seed.", show_default="1")]
-BatchSize = Annotated[int | None, typer.Option(help="Requests a call.", show_default="what the editor asks for, or 1")]
+SameSeed = Annotated[bool | None, typer.Option("--same-seed", help="One seed for all repeats: do they agree?")]
+BatchSize = Annotated[
+    str | None, typer.Option(help="Requests a call, or auto.", show_default="what the editor asks for, or 1")
+]
 Align = Annotated[str | None, typer.Option(help="Outputs of another size: error or resize.", show_default="error")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds for one sample; the editor then runs in a process.")]
+Isolate = Annotated[
+    bool | None,
+    typer.Option("--isolate/--no-isolate", help="Run the editor in a worker process.", show_default="third-party code"),
+]
+Timeout = Annotated[float | None, typer.Option(help="Seconds for one sample; needs a worker process.")]
+MemoryLimit = Annotated[str | None, typer.Option(help="Memory of the worker process and its children, such as 8GB.")]
+MaxDeaths = Annotated[
+    int | None, typer.Option(help="Stop editing when the worker ended on N samples in a row.", show_default="20")
+]
 Retry = Annotated[int | None, typer.Option("--retry-on-error", help="Try a failed edit again N times, same seed.")]
 FailOn = Annotated[float | None, typer.Option("--fail-on-error", help="Exit 3 above this share (<1) or count.")]
 Shard = Annotated[str | None, typer.Option(help="i/n: only every n-th task, starting with the i-th.")]
@@ -67,9 +78,13 @@ def _run_command(score: bool) -> Callable[..., None]:
         sample_id: SampleId = None,
         seed: Seed = None,
         repeats: Repeats = None,
+        same_seed: SameSeed = None,
         batch_size: BatchSize = None,
         align: Align = None,
+        isolate: Isolate = None,
         timeout: Timeout = None,
+        memory_limit: MemoryLimit = None,
+        max_deaths: MaxDeaths = None,
         retry_on_error: Retry = None,
         fail_on_error: FailOn = None,
         shard: Shard = None,
@@ -80,6 +95,7 @@ def _run_command(score: bool) -> Callable[..., None]:
     ) -> None:
         given = dict(locals())
         from editbench.console import describe_plan, follow, summarise
+        from editbench.loops import Run
         from editbench.plan import NAMES, RunConfig, make_plan, read_config
 
         options = read_config(config) if config else {}
@@ -95,6 +111,8 @@ def _run_command(score: bool) -> Callable[..., None]:
         failed = summarise(plan, json, interrupted, score)
         if interrupted:
             raise typer.Exit(130)
+        if Run(plan.store.path).statuses()["not_run"]:  # the worker ended too often
+            raise typer.Exit(3)
         allowed = plan.config.fail_on_error
         if allowed is not None and failed > (allowed * plan.total if allowed < 1 else allowed):
             raise typer.Exit(3)

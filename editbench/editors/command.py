@@ -37,7 +37,7 @@ class Command:
     Args:
         program: command line, with `{request}` and `{out}` in mode batch; split as a shell would, but run without one.
         mask_access: whether requests carry the mask.
-        batch_size: requests for one start of the program in mode batch. With a deadline, it is started for each.
+        batch_size: requests for one start of the program in mode batch.
         mode: how the program is spoken to.
     """
 
@@ -48,6 +48,7 @@ class Command:
     _peaks: list[int] = field(default_factory=list, init=False, repr=False, compare=False)
 
     trained_on: ClassVar[tuple[str, ...]] = ()
+    mixes_sizes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for placeholder in ("{request}", "{out}"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
 
 from editbench.types import EditbenchError, EditRequest, MaskAccess
 
@@ -20,6 +23,7 @@ class FunctionEditor:
     function: Callable[..., object] = field(repr=False)
     spec: str
     parameters: tuple[str, ...] = field(init=False, repr=False)
+    mixes_sizes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         known = ("source", "instruction", "mask", "seed", "source_prompt", "target_prompt")
@@ -53,7 +57,8 @@ class FunctionEditor:
         outputs: list[object] = []
         for request in requests:
             try:
-                outputs.append(self.function(**{name: getattr(request, name) for name in self.parameters}))
+                output = self.function(**{name: getattr(request, name) for name in self.parameters})
+                outputs.append(output.copy() if isinstance(output, np.ndarray) else output)  # it may reuse a buffer
             except Exception as error:
                 outputs.append(error)
         return outputs

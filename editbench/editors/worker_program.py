@@ -46,6 +46,7 @@ class WorkerProgram:
 
     trained_on: ClassVar[tuple[str, ...]] = ()
     batch_size: ClassVar[int] = 1
+    mixes_sizes: ClassVar[bool] = True
     peak_bytes: ClassVar[int] = 0
 
     def __init__(self, spec: str, program: str, mask_access: MaskAccess) -> None:
