@@ -104,9 +104,10 @@ class Fill:
 
     def edit(self, requests: Sequence[EditRequest]) -> list[Image]:
         """Return the sources with (128, 128, 128) inside the mask."""
-        for request in requests:
-            request.source[request.mask] = 128
-        return [request.source for request in requests]
+        outputs = [request.source.copy() for request in requests]
+        for request, output in zip(requests, outputs, strict=True):
+            output[request.mask] = 128
+        return outputs
 
 
 @dataclass(frozen=True)
