@@ -16,6 +16,7 @@ import numpy as np
 from editbench.execute import MUTATES_INPUT, Attempt, Executor, InProcess
 from editbench.isolation import Limits, Worker
 from editbench.placement import innermost, is_third_party, leaf_of, place_editor
+from editbench.specs import parse
 from editbench.toys import Finding, tiny_scenarios, toy_scenarios
 from editbench.types import Answers, AnyEditor, EditbenchError, EditRequest, MaskAccess, Scenario, Task
 
@@ -70,13 +71,16 @@ def place_for_check(editor: Any, timeout: float | None = None) -> AnyEditor:
 
     Args:
         editor: a spec string, an editor object or a function.
-        timeout: seconds for one edit; by default `DEADLINE_SECONDS` for what runs in a worker process anyway.
+        timeout: seconds for one edit; by default `DEADLINE_SECONDS` for what runs in a worker process anyway, and for
+            programs.
 
     Raises:
         EditbenchError: if it cannot be loaded.
     """
-    if timeout is None and isinstance(editor, str) and is_third_party(innermost(editor)):
-        timeout = DEADLINE_SECONDS
+    if timeout is None and isinstance(editor, str):
+        inner = innermost(editor)
+        if is_third_party(inner) or parse(inner).name == "command":
+            timeout = DEADLINE_SECONDS
     return place_editor(editor, None, Limits(timeout, deaths=DEATHS))
 
 
@@ -101,7 +105,11 @@ def check_editor(editor: Any, timeout: float | None = None) -> list[Finding]:
     findings = Findings()
     try:
         with _listening(executor) as said:
+            if isinstance(executor, InProcess):
+                executor.start()
             _check(executor, leaf.mask_access, findings)
+    except EditbenchError as error:  # it could not be started
+        return [Finding(True, str(error))]
     finally:
         executor.close()
     crash = next((number for number, line in enumerate(said) if line.startswith(_CRASH)), len(said))

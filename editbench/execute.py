@@ -17,8 +17,9 @@ import numpy as np
 
 from editbench.images import Accepted, InvalidImage, as_image
 from editbench.records import encodable, stable_reason
+from editbench.registry import spec_of
 from editbench.surroundings import Surroundings, set_apart
-from editbench.types import EditFailed, Editor, EditRequest, EditStatus, Image, OutputMissing
+from editbench.types import EditbenchError, EditFailed, Editor, EditRequest, EditStatus, Image, OutputMissing
 
 MUTATES_INPUT = "mutates_input"
 """Flag of an edit whose editor wrote into the source or the mask that it was given."""
@@ -128,6 +129,25 @@ class InProcess:
 
     editor: Editor
     _surroundings: list[Surroundings] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def start(self) -> None:
+        """Let the editor load what its first edit needs.
+
+        Raises:
+            EditbenchError: if it cannot.
+        """
+        start = getattr(self.editor, "start", None)
+        if not callable(start):
+            return
+        try:
+            with set_apart(self._surroundings), contextlib.redirect_stdout(sys.stderr):
+                start()
+        except EditbenchError:
+            raise
+        except Exception as error:
+            raise EditbenchError(
+                f"editor {spec_of(self.editor)!r} could not be started: {stable_reason(error)}"
+            ) from error
 
     def run(self, requests: Sequence[EditRequest]) -> list[Attempt]:
         """Return one attempt a request, in order."""

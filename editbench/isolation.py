@@ -93,7 +93,8 @@ class Worker:
         self._end: Any = None
         self._log: Path | None = None
         self._dead: set[tuple[object, ...]] = set()
-        declared = self._start()
+        self._at_work = False
+        declared = self._declared = self._start()
         self.kind: str = declared["kind"]
         self.spec: str = declared["spec"]
         self.mask_access: MaskAccess = declared["mask_access"]
@@ -130,8 +131,11 @@ class Worker:
         return attempts
 
     def close(self) -> None:
-        """End the worker and everything that it started."""
-        self._kill()
+        """End the worker and everything that it started; an editor that is not at work has some seconds to close."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        self._kill(0.0 if self._at_work else PATIENCE_SECONDS)
 
     # ------------------------------------------------------------------------------------------------- one sample
 
@@ -144,7 +148,7 @@ class Worker:
                 (attempt,) = self._exchange([request])
             except Ended as ended:
                 last = ended.attempt(restarts)
-                if ended.status == "editor_timeout":
+                if ended.status in ("editor_timeout", "not_run"):
                     break
             else:
                 self._dead.clear()
@@ -165,6 +169,7 @@ class Worker:
             self._restart()
         start = time.monotonic()
         line = self._line(None if self._limits.timeout is None else self._limits.timeout * len(requests))
+        self._at_work = True
         try:
             line.send(pack_request(requests))
             answered = unpack_attempts(read_frame(line.read))
@@ -183,6 +188,11 @@ class Worker:
         except (ValueError, KeyError, TypeError):  # the editor has written between the frames
             self._kill()
             reason = "an answer that cannot be read"
+        except BaseException:  # an interrupt: its answer would be taken for that of the next request
+            self._kill()
+            raise
+        finally:
+            self._at_work = False
         raise Ended("editor_killed", reason, time.monotonic() - start)
 
     def _too_much_memory(self) -> str:
@@ -192,9 +202,12 @@ class Worker:
 
     def _restart(self) -> None:
         try:
-            self._start()
+            same = self._start() == self._declared
         except EditbenchError as error:
             raise Ended("editor_killed", f"cannot be started again: {error}"[:300], 0.0) from None
+        if not same:
+            self._kill()
+            raise Ended("not_run", "the editor is another one than when it was first started: start a new run", 0.0)
 
     def _start(self) -> dict[str, Any]:
         """Start the process; return what the editor declares."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from editbench import provenance
 from editbench.batches import BatchSizes, Size
 from editbench.editing import edit_batch, executor_of, is_news, needs_edit
+from editbench.execute import InProcess
 from editbench.isolation import Worker
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
 from editbench.placement import leaf_of
@@ -130,12 +131,17 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         store.append([{"type": "start", "signatures": plan.signatures}])
         total = len(range(index - 1, plan.total, count))
         done = failed = 0
+        started = not isinstance(executor, InProcess)  # a worker has, or else it would not be there
         for batch in _batches(plan, index, count, sizes):
             images: dict[Key, Image] = {}
             for task in batch:
                 _check_same_pixels(plan, task, cells.get(task.key))
             if edit:
                 wanting = [task for task in batch if needs_edit(plan, cells, task)]
+                if wanting and not started:
+                    assert isinstance(executor, InProcess)
+                    executor.start()
+                    started = True
                 finished = edit_batch(plan, executor, wanting, sizes)
                 finished = [(event, image) for event, image in finished if is_news(event, cells)]
                 store.append([event for event, _ in finished])

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from editbench.editors import code_sha256
+from editbench.editors import answers_sha256, code_sha256
 from editbench.images import AlignPolicy
 from editbench.isolation import MAX_DEATHS, Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
@@ -180,7 +180,7 @@ def make_plan(
             mask_access=chosen.mask_access,
             control=bool(getattr(chosen, "control", False)),
             trained_on=tuple(getattr(chosen, "trained_on", ())),
-            code_sha256=code or getattr(leaf_of(chosen), "code_sha256", None),
+            code_sha256=answers_sha256(code, leaf_of(chosen)),
         ),
         seed=config.seed,
         repeats=config.repeats,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from editbench import __version__, isolation
 from editbench.batches import BatchSizes, run_in_batches
-from editbench.editors import code_sha256
+from editbench.editors import answers_sha256, code_sha256
 from editbench.editors.protocol import VERSION, ProtocolError, output_to_json, request_from_json
 from editbench.execute import Executor, InProcess
 from editbench.placement import place_editor
@@ -96,11 +96,11 @@ class Serving:
             "mask_access": editor.mask_access,
             "trained_on": list(getattr(editor, "trained_on", ())),
             "batch_size": min(int(getattr(editor, "batch_size", 1)), LARGEST_BATCH),
-            "version": f"editbench {__version__} {code or getattr(editor, 'code_sha256', None) or ''}".strip(),
+            # Of everything that decides an answer: options too, for whoever resumes a run sees only the address.
+            "version": f"editbench {__version__} {spec_of(editor)} {answers_sha256(code, editor) or ''}".strip(),
         }
-        start = getattr(editor, "start", None)
-        if callable(start):
-            start()
+        if isinstance(self._executor, InProcess):
+            self._executor.start()
         self._waiting: queue.Queue[tuple[Sequence[EditRequest], Future[Outputs]]] = queue.Queue(WAITING)
         # A daemon: an edit that never ends must not keep the server from ending.
         threading.Thread(target=self._work, name="editbench-editor", daemon=True).start()

@@ -204,8 +204,8 @@ class Editor(Protocol):
     - `batch_size`: requests that it wants in one call (1), and `mixes_sizes`: whether images of different sizes may be
       among them (False);
     - `peak_bytes`: peak memory of the last call, for work done elsewhere;
-    - `code_sha256`: hash of whatever decides its answers, where that is not in a file that its spec names;
-    - `start()`: load what the first edit needs; a worker process calls it before any deadline begins;
+    - `code_sha256`: hash of whatever decides its answers, such as its weights, beside the file that its spec names;
+    - `start()`: load what the first edit needs; it is called before that, and before any deadline begins;
     - `close()`: leave no process, thread or connection behind; it may be called twice, and `edit` again after it.
     """
 

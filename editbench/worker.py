@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from editbench.editors import load_editor
+from editbench.editors import code_sha256, load_editor
 from editbench.editors.function import FunctionEditor
 from editbench.execute import InProcess
 from editbench.orphans import when_orphaned
@@ -39,22 +39,24 @@ def serve(spec: str) -> None:
         return data
 
     try:
+        code = code_sha256(spec)
         editor = load_editor(spec)
-        start = getattr(editor, "start", None)
-        if callable(start):
-            start()
-        declared = declaration(editor)
+        executor = InProcess(editor) if isinstance(editor, Editor) else None
+        if executor is not None:
+            executor.start()
+        declared = {**declaration(editor), "code": code}
     except BaseException as error:
         answers.write(write_frame({"error": encodable(error) or stable_reason(error)}))
         answers.flush()
         return
     answers.write(write_frame(declared))
     answers.flush()
-    executor = InProcess(editor) if isinstance(editor, Editor) else None
     while True:
         try:
             frame = read_frame(read)
         except EOFError:
+            if executor is not None:
+                executor.close()
             return
         if "log" in frame.header:
             _log_to(Path(frame.header["log"]))

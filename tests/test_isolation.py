@@ -3,11 +3,15 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -17,6 +21,7 @@ from PIL import Image as PILImage
 import editbench as eb
 from editbench import isolation
 from editbench.batches import BatchSizes, run_in_batches
+from editbench.editors import answers_sha256, code_sha256
 from editbench.execute import InProcess, is_out_of_memory
 from editbench.isolation import Limits, Worker, memory_bytes
 from editbench.journal import events
@@ -24,6 +29,7 @@ from editbench.lifeline import Line
 from editbench.loops import batch_sizes
 from editbench.placement import innermost, is_isolated, leaf_of, place_editor
 from editbench.plan import RunConfig, make_plan, sample_seed
+from editbench.types import Task
 
 SMALL = "shapes@1:size=64"
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
@@ -407,6 +413,71 @@ def test_an_editor_that_cannot_be_built_a_second_time_is_charged_and_not_us(tmp_
     result = eb.run(editor, SMALL, [MAE], limit=2, output_dir=str(tmp_path / "run"))
     assert {status for status, _ in told(result)} == {"editor_killed"}
     assert all(reason.startswith("cannot be started again: ") for _, reason in told(result))
+
+
+def test_an_editor_whose_file_is_changed_meanwhile_is_not_started_again(tmp_path):
+    """Else a run would mix the answers of two editors under the hash of one."""
+    text = "import os\nfrom pathlib import Path\n\ndef edit(source):\n    path = Path(__file__)\n"
+    editor = write(tmp_path, text + "    path.write_text(path.read_text() + '# more\\n')\n    os.abort()\n")
+    result = eb.run(editor, SMALL, [MAE], limit=2, output_dir=str(tmp_path / "run"))
+    assert result.statuses() == {"not_run": 2}
+    assert all(event["reason"].startswith("the editor is another one than when") for event in edits(result))
+    with pytest.raises(eb.EditbenchError, match="holds another run"):
+        eb.run(editor, SMALL, [MAE], limit=2, output_dir=str(tmp_path / "run"))
+
+
+LIFE = """
+from pathlib import Path
+
+class Editor:
+    mask_access = "none"
+    code_sha256 = "ab"
+    started = False
+
+    def start(self):
+        self.started = True
+
+    def close(self):
+        Path(__file__).with_name("closed").touch()
+
+    def edit(self, requests):
+        assert self.started
+        return [255 - request.source for request in requests]
+"""
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_an_editor_is_started_and_closed_wherever_it_runs(tmp_path, isolate):
+    editor = write(tmp_path, LIFE)
+    result = eb.run(editor, SMALL, [MAE], limit=2, isolate=isolate, output_dir=str(tmp_path / "run"))
+    assert set(told(result)) == {("ok", None)} and (tmp_path / "closed").exists()
+
+
+def test_an_interrupt_ends_an_edit_at_once():
+    suite = eb.load_suite(SMALL)
+    worker = Worker(f"{MISBEHAVING}:hangs", Limits())
+    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        worker.run([Task(suite[0], 0, 0).request("none")])
+    worker.close()
+    assert time.monotonic() - start < isolation.PATIENCE_SECONDS / 2
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_what_an_editor_declares_beside_its_file_decides_too(tmp_path, isolate):
+    editor = write(tmp_path, LIFE)
+    plan = make_plan(RunConfig(SMALL, editor, isolate=isolate, output_dir=str(tmp_path / "run")))
+    assert plan.header.editor.code_sha256 == answers_sha256(code_sha256(editor), SimpleNamespace(code_sha256="ab"))
+    assert plan.header.editor.code_sha256 not in ("ab", code_sha256(editor))
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+@pytest.mark.parametrize("size", [0, None, "all"])
+def test_a_batch_size_that_is_none_is_refused(tmp_path, size, isolate):
+    text = f"class Editor:\n    mask_access = 'none'\n    batch_size = {size!r}\n    edit = list\n"
+    with pytest.raises(eb.EditbenchError, match=f"batch_size={size!r}, expected a whole number of at least 1"):
+        place_editor(write(tmp_path, text), isolate, Limits())
 
 
 @pytest.mark.parametrize(

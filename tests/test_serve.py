@@ -20,6 +20,7 @@ import editbench as eb
 from editbench.editors import load_editor
 from editbench.editors.protocol import request_to_json
 from editbench.images import Accepted, encode_png
+from editbench.serve import Limits, Serving
 from editbench.testing import check_editor
 from editbench.types import EditRequest
 
@@ -206,6 +207,13 @@ def test_a_wrong_request_gets_a_clear_error_and_the_next_is_served(strict, metho
 def strict():
     with serving("identity", "--max-bytes", 4000) as (_, address):
         yield address
+
+
+def test_the_version_is_another_one_when_an_option_is():
+    """Who resumes a run has only the address of the service in its spec."""
+    limits = Limits(1 << 20, None, "", None)
+    versions = {Serving(spec, limits).information["version"] for spec in ("recolor:leak=0.2", "recolor:leak=0.3")}
+    assert len(versions) == 2
 
 
 # ------------------------------------------------------------------------------------------------ how edits are made

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import editbench as eb
+from editbench import conformance
 from editbench.editors import load_editor, worker_program
 from editbench.execute import InProcess
 from editbench.images import Accepted
@@ -194,6 +195,14 @@ def test_a_program_that_is_never_ready_is_not_started_again(box, body, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("isolate", [True, False])
+def test_a_program_that_is_never_ready_stops_a_run_before_its_first_edit(box, tmp_path, isolate):
+    editor = program(box, "sys.exit('no weights')\n")
+    with pytest.raises(EditbenchError, match="no weights"):
+        eb.run(editor, SMALL, ["mae:region=all"], limit=2, isolate=isolate, output_dir=str(tmp_path / "run"))
+    assert len(pids(box)) == 1
+
+
 def test_a_program_that_takes_too_long_to_be_ready_is_ended(box, monkeypatch):
     monkeypatch.setattr(worker_program, "START_SECONDS", 0.5)
     (attempt,) = InProcess(load_editor(program(box, "time.sleep(3600)\n"))).run([ask()])
@@ -257,6 +266,17 @@ def test_a_program_that_is_wrong_in_its_spec_is_refused(tmp_path):
         with pytest.raises(EditbenchError) as caught:
             load_editor(spec)
         assert message in str(caught.value)
+
+
+def test_a_program_that_hangs_is_a_finding(box, monkeypatch):
+    monkeypatch.setattr(conformance, "DEADLINE_SECONDS", 0.5)
+    finding, *_ = check_editor(program(box, LOOP.replace('word == "hang"', "True")))
+    assert finding.error and "editor_timeout: no answer within 0.5 s" in finding.text
+
+
+def test_a_program_that_is_never_ready_is_a_finding_too(box):
+    (finding,) = check_editor(program(box, "sys.exit('no weights')\n"))
+    assert finding.error and "no weights" in finding.text
 
 
 def test_the_conformance_check_ends_what_it_started(box):

@@ -47,6 +47,9 @@ def _loaded(thing: Any, spec: str | None) -> AnyEditor:
         if thing.mask_access not in get_args(MaskAccess):
             raise EditbenchError(f"editor {name!r}: mask_access={thing.mask_access!r}, expected none, hint, region")
         _check_trained_on(thing, name)
+        size = getattr(thing, "batch_size", 1)
+        if type(size) is not int or size < 1:
+            raise EditbenchError(f"editor {name!r}: batch_size={size!r}, expected a whole number of at least 1")
         return thing
     if callable(thing):
         _check_trained_on(thing, name)
@@ -98,6 +101,19 @@ def code_sha256(editor: str | AnyEditor | Callable[..., object]) -> str | None:
     if parsed.name != "command" or not parsed.bare:
         return None
     return _files_sha256(_files_of_command(parsed.bare))
+
+
+def answers_sha256(code: str | None, editor: object) -> str | None:
+    """Return the hash of all that decides an editor's answers: its code, and what it declares beside that.
+
+    Args:
+        code: from `code_sha256`.
+        editor: once loaded; its attribute `code_sha256` may stand for weights, or for a service's version.
+    """
+    declared = getattr(editor, "code_sha256", None)
+    if code is None or declared is None:
+        return code or declared
+    return hashlib.sha256(f"{code}{declared}".encode()).hexdigest()
 
 
 def _files_of_command(program: str) -> list[Path]:
