@@ -458,7 +458,7 @@ def test_a_cached_model_is_found_and_its_commit_is_written_down(no_weights, toy_
     assert spec_of(load_editor("vae:some/model")) == f"vae:some/model,revision={commit}"
 
 
-def test_weights_that_are_missing_are_looked_for_once(toy_pipeline, tmp_path, monkeypatch):
+def test_weights_that_are_missing_stop_a_run_before_its_first_edit(toy_pipeline, tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / INDEX).write_bytes((toy_pipeline("FluxKontextPipeline").folder / INDEX).read_bytes())
     tries = []
@@ -466,11 +466,19 @@ def test_weights_that_are_missing_are_looked_for_once(toy_pipeline, tmp_path, mo
     monkeypatch.setattr(
         diffusers.FluxKontextPipeline, "from_pretrained", lambda *a, **k: tries.append(a) or load(*a, **k)
     )
-    result = eb.run(
-        f"diffusers:{tmp_path / 'model'}", limit=3, metrics=["success"], output_dir=str(tmp_path / "run"), batch_size=2
-    )
-    assert {record.edit_status for record in result.records().records} == {"editor_error"}
-    assert len({record.reason for record in result.records().records}) == 1 and len(tries) == 1
+    with pytest.raises(eb.EditbenchError, match="could not be started: "):
+        eb.run(f"diffusers:{tmp_path / 'model'}", limit=3, metrics=["success"], output_dir=str(tmp_path / "run"))
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize("kind", ["diffusers", "vae"])
+def test_loading_a_model_is_charged_to_no_sample(kind, toy_pipeline, monkeypatch):
+    """With a deadline, every sample would miss it, for the worker process loads the model anew after each."""
+    loaded = load_editor(f"{kind}:{toy_pipeline('FluxKontextPipeline').folder}")
+    loaded.start()
+    for cls in (diffusers.FluxKontextPipeline, diffusers.AutoencoderKL):
+        monkeypatch.setattr(cls, "from_pretrained", None)
+    assert len(loaded.edit([asked(access="none")])) == 1
 
 
 def test_what_an_editor_may_see_is_known_without_torch(toy_pipeline):

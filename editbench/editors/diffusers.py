@@ -171,14 +171,18 @@ class Diffusers:
         except Exception as error:
             return error
 
+    def start(self) -> None:
+        """Load the pipeline; raises whatever that raises."""
+        if isinstance(self._loaded, Exception):
+            raise self._loaded
+
     def edit(self, requests: Sequence[EditRequest]) -> list[Accepted | Exception]:
         """Edit requests, those of one size at once where the family can; an image blacked out fails alone.
 
         Raises:
             Exception: whatever loading or calling the pipeline raises.
         """
-        if isinstance(self._loaded, Exception):
-            raise self._loaded
+        self.start()
         family = self._family
         fitted = [
             fit_source(

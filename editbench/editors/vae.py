@@ -81,6 +81,10 @@ class Vae:
         )
         return loaded.eval().to(chosen_device(self.device))
 
+    def start(self) -> None:
+        """Load the autoencoder; raises whatever that raises."""
+        _ = self._vae
+
     def edit(self, requests: Sequence[EditRequest]) -> list[Accepted]:
         """Return what comes back, one picture at a time."""
         return [self._round_trip(request) for request in requests]
