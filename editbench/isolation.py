@@ -203,7 +203,7 @@ class Worker:
     def _restart(self) -> None:
         try:
             same = self._start() == self._declared
-        except EditbenchError as error:
+        except (EditbenchError, OSError) as error:  # a full disk, no memory for one more process
             raise Ended("editor_killed", f"cannot be started again: {error}"[:300], 0.0) from None
         if not same:
             self._kill()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import time
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from editbench.types import EditbenchError
@@ -59,11 +61,14 @@ def wait_before(error: ApiError, attempt: int, backoff: float) -> float:
 
 
 def _seconds(header: str | None) -> float | None:
-    """Read `Retry-After`: seconds; None for a date, or for what cannot be read."""
+    """Read `Retry-After`, seconds or a date (RFC 9110, §10.2.3); None for what cannot be read."""
     try:
         seconds = float(header or "")
     except ValueError:
-        return None
+        try:
+            seconds = max(0.0, parsedate_to_datetime(header or "").timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError):
+            return None
     return seconds if 0 <= seconds < float("inf") else None
 
 

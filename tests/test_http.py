@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import numpy as np
@@ -369,6 +371,11 @@ def test_the_server_says_how_long_to_wait_within_the_deadline(monkeypatch):
         assert isinstance(editor.edit([ask(1)])[0], Accepted)
         editor.close()
         assert waits == [7.0]
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    with local.EditServer(local.first(1, local.responds(429, "", Retry_After=date))) as server:
+        editor = load_editor(f"{server.address},timeout=60")
+        assert isinstance(editor.edit([ask(1)])[0], Accepted) and 20 < waits[1] <= 30
+        editor.close()
     with local.EditServer(local.responds(429, "", Retry_After="7")) as server:
         editor = load_editor(f"{server.address},timeout=5")
         assert str(editor.edit([ask(1)])[0]) == "HTTP 429"
