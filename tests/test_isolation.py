@@ -137,6 +137,38 @@ def test_a_worker_declares_what_the_editor_does_and_its_code_is_never_imported_h
     leaf.close()
 
 
+TURNED = """
+import json, pathlib, sys
+from PIL import Image, ImageOps
+request, out = map(pathlib.Path, sys.argv[1:])
+for line in (request / "requests.jsonl").read_text().splitlines():
+    told = json.loads(line)
+    ImageOps.flip(Image.open(request / told["source"])).save(out / f"{told['name']}.png")
+"""
+CLASS = """
+class Editor:
+    mask_access = "none"
+    batch_size = 5
+
+    def edit(self, requests):
+        return [request.source[::-1] for request in requests]
+"""
+
+
+@pytest.mark.parametrize("suite", ["shapes@1", "photos@1"])
+@pytest.mark.parametrize("way", ["class", "program"])
+def test_code_of_others_makes_a_complete_run_of_twelve(tmp_path, suite, way):
+    write(tmp_path, TURNED, "turned.py")
+    program = f"command:'{sys.executable}' '{tmp_path / 'turned.py'}' {{request}} {{out}}"
+    editor = write(tmp_path, CLASS) if way == "class" else program
+    assert is_isolated(place_editor(editor, None, Limits())) == (way == "class")
+    result = eb.run(editor, suite, metrics=[MAE], limit=12, label="turned", output_dir=str(tmp_path / "run"))
+    assert [record.edit_status for record in result.records().records] == ["ok"] * 12
+    for event, scenario in zip(edits(result), eb.load_suite(suite), strict=False):
+        stored = PILImage.open(result.path / "edits" / f"{event['edit_sha256']}.png")
+        assert np.array_equal(np.asarray(stored), scenario.source[::-1])
+
+
 @pytest.mark.parametrize("name", ["Darkens", "mutates", "changes_surroundings"])
 def test_isolated_and_in_process_runs_give_the_same_bytes(tmp_path, name):
     here = run(tmp_path, name, "here", isolate=False, batch_size=3)
