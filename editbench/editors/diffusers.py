@@ -31,10 +31,6 @@ from editbench.specs import did_you_mean, parse
 from editbench.types import EditbenchError, EditRequest, MaskAccess
 
 
-class ContentRefused(RuntimeError):
-    """The pipeline's safety checker blacked an image out."""
-
-
 @dataclass(frozen=True)
 class Diffusers:
     """A pipeline of diffusers as an editor; docs/diffusers.md has the families.
@@ -64,7 +60,7 @@ class Diffusers:
         lora: a file or folder of adapters, or a name on the hub.
         lora_scale: what they are multiplied by.
         controlnet: a folder or a name on the hub, for checkpoints that come without.
-        safety: whether a safety checker that the model has is asked; what it blacks out is a failed edit.
+        safety: whether a safety checker that the model has is asked; what it blacks out has the flag `safety-checker`.
         revision: branch, tag or commit on the hub; the commit found is written into the spec.
         variant: of the weights' files, such as `fp16`.
     """
@@ -177,7 +173,7 @@ class Diffusers:
             raise self._loaded
 
     def edit(self, requests: Sequence[EditRequest]) -> list[Accepted | Exception]:
-        """Edit requests, those of one size at once where the family can; an image blacked out fails alone.
+        """Edit requests, those of one size at once where the family can.
 
         Raises:
             Exception: whatever loading or calling the pipeline raises.
@@ -216,9 +212,7 @@ class Diffusers:
         images = given.images if hasattr(given, "images") else given.image  # Kandinsky's
         refused = getattr(given, "nsfw_content_detected", None) or [False] * len(asks)
         return [
-            ContentRefused("the safety checker blacked the image out; safety=false switches it off")
-            if black
-            else _undone(image, fitted, flags)
+            _undone(image, fitted, (*flags, "safety-checker") if black else flags)
             for image, black, (_, fitted), (_, flags) in zip(images, refused, chosen, texts, strict=True)
         ]
 
