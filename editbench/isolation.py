@@ -20,7 +20,7 @@ from typing import Any
 
 from editbench.execute import Attempt
 from editbench.images import pixels_sha256
-from editbench.lifeline import PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
+from editbench.lifeline import IN_WORKER, PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
 from editbench.types import EditbenchError, EditRequest, EditStatus, MaskAccess
 from editbench.wire import pack_request, read_frame, unpack_attempts, write_frame
 
@@ -222,7 +222,7 @@ class Worker:
                 stderr=output,
                 start_new_session=True,
                 cwd=self._where,
-                env={**os.environ, "TMPDIR": folder},
+                env={**os.environ, "TMPDIR": folder, IN_WORKER: "1"},
             )
         self._end = weakref.finalize(self, _end, os.getpid(), process, folder)
         try:

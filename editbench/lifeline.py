@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 import psutil
 
+IN_WORKER = "EDITBENCH_WORKER"
+"""Environment variable that a worker process has: what it starts stays in its group, and is killed with it."""
+
 LOOK_SECONDS = 0.1
 """How often memory is looked at."""
 

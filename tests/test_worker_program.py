@@ -229,14 +229,17 @@ def test_a_deadline_is_that_of_a_line_and_not_of_the_start(box):
     assert len(pids(box)) == 3 and all(map(gone, pids(box)))  # the batch, each alone up to the hang, the one after it
 
 
-def test_a_child_of_a_program_is_ended_with_it(box):
+@pytest.mark.parametrize("alone", [False, True], ids=["in a session", "leading one, as in a container"])
+def test_a_child_of_a_program_is_ended_with_it(box, alone):
     body = LOOP.replace('["sleep", "3600"])', f'["sleep", "3600"], env={{"MARKER": "{box}"}})')
     script = (
         "import sys, signal\nfrom editbench.editors import load_editor\nfrom editbench.types import EditRequest\n"
         "import numpy as np\neditor = load_editor(sys.argv[1])\n"
         "editor.edit([EditRequest(np.zeros((16, 16, 3), np.uint8), 'hang', 0)])\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", script, program(box, body)], stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, program(box, body)], stderr=subprocess.PIPE, start_new_session=alone
+    )
 
     def sleeping():
         found = []

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import IO, Any, ClassVar
 
 from editbench.editors.protocol import ProtocolError, output_from_json, request_to_json
+from editbench.lifeline import IN_WORKER
 from editbench.records import dumps, loads
 from editbench.types import EditbenchError, EditRequest, MaskAccess
 
@@ -106,7 +107,7 @@ class WorkerProgram:
             raise ProgramFailed(self._never)
         # A worker process of ours is killed with its group, which the program therefore must not leave. Anywhere else
         # it gets a group of its own, so that what it starts can be killed with it.
-        self._own_group = os.getsid(0) != os.getpid()
+        self._own_group = IN_WORKER not in os.environ
         self._said.clear()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         pipe = subprocess.PIPE
