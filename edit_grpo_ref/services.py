@@ -9,12 +9,8 @@ that a server wrote gets into a reason: reasons are counted, so they must be the
 from __future__ import annotations
 
 import base64
-import contextlib
-import http.client
 import json
 import math
-import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +19,11 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from editbench.images import encode_png
+from editbench.transport import ApiError
 from editbench.types import EditbenchError, Failed, Sample
 
 MAX_BYTES = 1 << 22
 """Longer responses are refused while they arrive."""
-
-
-class ServiceError(Exception):
-    """Why a batch got no values: short, and the same each time."""
 
 
 @dataclass(frozen=True)
@@ -57,53 +50,16 @@ class Service:
         body = json.dumps({"schema": 1, "samples": [_describe(sample) for sample in samples]}).encode()
         try:
             return _read_values(self._exchange(body), len(samples))
-        except ServiceError as error:
+        except ApiError as error:
             return [Failed(str(error)) for _ in samples]
 
     def _exchange(self, body: bytes) -> bytes:
-        """Send a request and return the response, in a thread: a socket's own timeout starts anew with every byte."""
-        parts = urlsplit(self.address)
-        secure = parts.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        outcome: list[bytes | Exception] = []
-        sockets: list[socket.socket] = []
+        """Send a request and return the response; nothing is tried again, for the next batch is."""
+        from editbench.editors.client import Client  # only who has a service pays for it
 
-        def talk() -> None:
-            try:
-                connection.connect()
-                sockets.append(connection.sock)
-                connection.request("POST", path, body, {"Content-Type": "application/json"})
-                with connection.getresponse() as response:
-                    if response.status != 200:
-                        raise ServiceError(f"HTTP {response.status}")
-                    data = response.read(MAX_BYTES + 1)
-                if len(data) > MAX_BYTES:
-                    raise ServiceError(f"more than {MAX_BYTES} bytes")
-                outcome.append(data)
-            except Exception as error:  # also what a closed socket raises, whatever that is
-                outcome.append(error)
-            finally:
-                connection.close()
-
-        thread = threading.Thread(target=talk, daemon=True)
-        thread.start()
-        thread.join(self.timeout)
-        late = thread.is_alive()
-        for opened in sockets if late else ():
-            with contextlib.suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)  # the thread's next read ends at once
-        result = TimeoutError() if late else outcome[0]
-        if isinstance(result, bytes):
-            return result
-        if isinstance(result, ServiceError):
-            raise result
-        if isinstance(result, TimeoutError):
-            raise ServiceError("timeout")
-        if isinstance(result, OSError | http.client.HTTPException):
-            raise ServiceError(f"no answer ({type(result).__name__})")
-        raise result
+        with Client(self.address, self.timeout, 0, MAX_BYTES) as client:
+            kind = {"Content-Type": "application/json"}
+            return client.run(client.exchange("POST", self.address, content=body, headers=kind))
 
 
 def _describe(sample: Sample) -> dict[str, Any]:
@@ -126,12 +82,12 @@ def _read_values(data: bytes, count: int) -> list[float | Failed]:
     try:
         answer = json.loads(data)
     except ValueError:
-        raise ServiceError("not JSON") from None
+        raise ApiError("not JSON") from None
     values = answer.get("values") if isinstance(answer, dict) else None
     if not isinstance(values, list):
-        raise ServiceError("no list of values")
+        raise ApiError("no list of values")
     if len(values) != count:
-        raise ServiceError("another number of values than samples")
+        raise ApiError("another number of values than samples")
     return [_read_value(value) for value in values]
 
 

@@ -7,8 +7,10 @@ words gets through, for it may hold request numbers, or the key.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import time
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -121,3 +123,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def key_from(names: Sequence[str]) -> str:
+    """Return the first environment variable of some that is set, without blanks around it; empty if none is."""
+    return next((key for name in names if (key := os.environ.get(name, "").strip())), "")
+
+
+def check_ranges(options: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Refuse options that are out of range; None is in any.
+
+    Raises:
+        ValueError: naming the option, its value and the range.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{name}={value}, expected {low} to {high}")

@@ -66,14 +66,12 @@ def _write(plan: StudyPlan, folders: Folders, results: Path) -> None:
     from edit_grpo_ref.study.examples import draw_examples
     from edit_grpo_ref.study.report import EXAMPLES, write
     from edit_grpo_ref.study.table import load
-    from edit_grpo_ref.study.verdict import judge
 
     table = load(plan, folders)
     if pictures := draw_examples(table, folders):
         write_whole(folders.output / "study" / EXAMPLES, [pictures])
-    write(table, folders, results)
-    for name in plan.criteria:
-        print(judge(table, name).sentence)
+    for verdict in write(table, folders, results):
+        print(verdict.sentence)
     print(f"report:  {results}")
     print(f"page:    {folders.output / 'study' / 'index.html'}")
 

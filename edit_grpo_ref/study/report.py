@@ -16,7 +16,7 @@ from edit_grpo_ref.study.statistics import number
 from edit_grpo_ref.study.table import PROFILE, Table, mean
 from edit_grpo_ref.study.under_stress import under_stress
 from edit_grpo_ref.study.unit import Folders
-from edit_grpo_ref.study.verdict import Verdict, judge
+from edit_grpo_ref.study.verdict import Verdict, judge_all
 from editbench.report.page import render
 from editbench.store import write_whole
 
@@ -36,16 +36,16 @@ class Report:
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def contents(table: Table, folders: Folders, results: Path) -> dict[Path, bytes]:
+def contents(table: Table, folders: Folders, results: Path, verdicts: Sequence[Verdict]) -> dict[Path, bytes]:
     """Return every file of the report by path.
 
     Args:
         table: the records.
         folders: where they are.
         results: the Markdown file; it names the charts by their path from there.
+        verdicts: of every criterion.
     """
     folder = folders.output / "study"
-    verdicts = [judge(table, name) for name in table.plan.criteria]
     report = write_report(table, verdicts, (folder / EXAMPLES).is_file())
     environment = Environment(
         loader=PackageLoader("edit_grpo_ref.study"),
@@ -62,17 +62,17 @@ def contents(table: Table, folders: Folders, results: Path) -> dict[Path, bytes]
     return {results: markdown.encode(), folder / "index.html": page.encode(), **charts}
 
 
-def write(table: Table, folders: Folders, results: Path) -> list[Path]:
-    """Write the report; return its files."""
-    found = contents(table, folders, results)
-    for path, data in found.items():
+def write(table: Table, folders: Folders, results: Path) -> list[Verdict]:
+    """Write the report; return its verdicts."""
+    verdicts = judge_all(table)
+    for path, data in contents(table, folders, results, verdicts).items():
         write_whole(path, [data])
-    return list(found)
+    return verdicts
 
 
 def stale(table: Table, folders: Folders, results: Path) -> list[Path]:
     """Return the files of a report that are not byte for byte what the records give, and charts that they do not."""
-    found = contents(table, folders, results)
+    found = contents(table, folders, results, judge_all(table))
     wrong = [path for path, data in found.items() if not path.is_file() or path.read_bytes() != data]
     return wrong + [path for path in sorted((folders.output / "study").glob("*.svg")) if path not in found]
 

@@ -78,6 +78,11 @@ class Verdict:
         return "; ".join(parts) + "."
 
 
+def judge_all(table: Table) -> list[Verdict]:
+    """Return the verdict of every criterion, in the plan's order."""
+    return [judge(table, name) for name in table.plan.criteria]
+
+
 def judge(table: Table, name: str) -> Verdict:
     """Compute every clause of one criterion of the plan from the records."""
     told, axes = table.plan.criteria[name], table.plan.axes

@@ -17,6 +17,13 @@ from editbench.transport import MAX_WAIT, ApiError, error_code, is_loopback, ref
 BACKOFF = 0.5
 """Seconds before the first repetition where the server names none; doubled each time."""
 CONNECT_SECONDS = 10.0
+RANGES: dict[str, tuple[float, float]] = {
+    "concurrency": (1, 256),
+    "timeout": (0.01, 86400),
+    "retries": (0, 20),
+    "max_bytes": (1024, 1 << 32),
+}
+"""What the options of an editor behind a client may be."""
 ERROR_BYTES = 1 << 16
 """How much is read of a response that is an error: its code stands at the beginning, if anywhere."""
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
-from editbench.editors.client import Client, DeadlinePassed
+from editbench.editors.client import RANGES, Client, DeadlinePassed
 from editbench.editors.protocol import VERSION, ProtocolError, output_from_json, request_to_json
 from editbench.registry import bare, written_spec
 from editbench.specs import printable
-from editbench.transport import ApiError, check_address
+from editbench.transport import ApiError, check_address, check_ranges, key_from
 from editbench.types import EditbenchError, EditFailed, EditRequest, MaskAccess
 
 CHECK_SECONDS = 10.0
@@ -53,17 +52,7 @@ class Http:
 
     def __post_init__(self) -> None:
         check_address(self.address, "the address of the service", "http://HOST:PORT/PATH without a token in it")
-        limits: dict[str, tuple[float, float]] = {
-            "batch_size": (1, 1024),
-            "concurrency": (1, 256),
-            "timeout": (0.01, 86400),
-            "retries": (0, 20),
-            "max_bytes": (1024, 1 << 32),
-        }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{name}={value}, expected {low} to {high}")
+        check_ranges(self, {"batch_size": (1, 1024), **RANGES})
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*", self.token):
             raise ValueError(f"token is no name of an environment variable, expected such as {Http.token}")
 
@@ -79,7 +68,7 @@ class Http:
         Raises:
             EditbenchError: if it is not there, refuses the token, or does not say what it must.
         """
-        key = os.environ.get(self.token, "").strip()
+        key = key_from([self.token])
         if not key and self.token != Http.token:
             raise EditbenchError(f"{self.address}: environment variable {self.token} is not set, expected the token")
         timeout, retries = min(self.timeout, CHECK_SECONDS), min(self.retries, 1)

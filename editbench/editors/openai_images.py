@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 
-from editbench.editors.client import Client, DeadlinePassed
+from editbench.editors.client import RANGES, Client, DeadlinePassed
 from editbench.images import Accepted, InvalidImage, decode, encode_png, resize
 from editbench.regions import Mask
 from editbench.registry import bare, written_spec
 from editbench.specs import did_you_mean, printable
-from editbench.transport import ApiError, check_address, without_key
+from editbench.transport import ApiError, check_address, check_ranges, key_from, without_key
 from editbench.types import EditbenchError, EditFailed, EditRequest, Image, MaskAccess
 
 KEYS = ("EDITBENCH_IMAGES_KEY", "OPENAI_API_KEY")
@@ -72,15 +71,7 @@ class OpenaiImages:
         if not self.model.strip():
             raise ValueError("model is empty, expected the name under which it is served")
         check_address(self.url, "openai_images: url", f"http://HOST:PORT/v1 without a key in it ({KEYS[0]})")
-        limits: dict[str, tuple[float, float]] = {
-            "concurrency": (1, 256),
-            "timeout": (0.01, 86400),
-            "retries": (0, 20),
-            "max_bytes": (1024, 1 << 32),
-        }
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name}={getattr(self, name)}, expected {low} to {high}")
+        check_ranges(self, RANGES)
         if self.sizes not in (None, "source") and not re.fullmatch(
             r"[1-9]\d{1,4}x[1-9]\d{1,4}(/[1-9]\d{1,4}x[1-9]\d{1,4})*", self.sizes
         ):
@@ -92,7 +83,7 @@ class OpenaiImages:
         Raises:
             EditbenchError: if not; one line.
         """
-        key = next((key for name in KEYS if (key := os.environ.get(name, "").strip())), "")
+        key = key_from(KEYS)
         url, timeout, retries = self.url.rstrip("/"), min(self.timeout, CHECK_SECONDS), min(self.retries, 1)
         with Client(url, timeout, retries, 1 << 22, key) as client:
             try:

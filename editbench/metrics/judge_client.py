@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from editbench.transport import (
     ApiError,
     check_address,
     error_code,
+    key_from,
     refused,
     wait_before,
     without_key,
@@ -88,7 +88,7 @@ class Connection:
             raise EditbenchError("judge needs the openai client: pip install 'editbench[judge]'") from None
         self._openai = openai
         self._endpoint, self._timeout, self._retries = endpoint, timeout, retries
-        self._key = next((key for name in KEYS if (key := os.environ.get(name, "").strip())), "")
+        self._key = key_from(KEYS)
         self._stopped = threading.Event()
         # Repetition is ours: the client repeats neither a body that breaks off nor one that never ends.
         self._client = openai.OpenAI(base_url=endpoint, api_key=self._key or "none", timeout=timeout, max_retries=0)

@@ -261,9 +261,9 @@ def test_a_reward_service_sees_what_a_metric_sees():
         (lambda request: (200, b'{"values": [NaN, Infinity, 1e999]}'), "non-finite value"),
         (lambda request: (200, b'{"values": ["1", true, {}]}'), "not a number"),
         (lambda request: (200, b'{"values": [null, null, null]}'), "no value"),
-        (lambda request: (200, b'{"values": ["' + b"x" * (1 << 22) + b'"]}'), "more than 4194304 bytes"),
-        (lambda request: (200, (b" " for _ in range(10_000))), "timeout"),
-        (lambda request: (time.sleep(1.2), (200, b"{}"))[1], "timeout"),
+        (lambda request: (200, b'{"values": ["' + b"x" * (1 << 22) + b'"]}'), "response of more than 4194304 bytes"),
+        (lambda request: (200, (b" " for _ in range(10_000))), "no answer within 0.5 s"),
+        (lambda request: (time.sleep(1.2), (200, b"{}"))[1], "no answer within 0.5 s"),
     ],
     ids=["500", "words", "bytes", "list", "short", "nan", "types", "null", "huge", "dripping", "slow"],
 )
@@ -279,7 +279,7 @@ def test_a_service_that_is_not_there():
     with serving(honest) as server:
         address = server.address
     (found,) = Service(address, timeout=5).score(samples(1))
-    assert found == Failed("no answer (ConnectionRefusedError)")
+    assert found == Failed("no connection")
     with pytest.raises(eb.EditbenchError, match="expected http://host:port/path"):
         Service("http:///path")
 

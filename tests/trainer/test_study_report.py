@@ -290,7 +290,8 @@ def test_a_changed_byte_of_any_file_is_found(written):
 def test_a_study_of_one_seed_and_few_methods_has_a_page_too(tmp_path):
     few = table(without=[unit.label for unit in plan().units() if unit.seed or unit.method == "advantage_sum"])
     folders = Folders(tmp_path, tmp_path, "study@1")
-    assert all(path.is_file() for path in reporting.write(few, folders, tmp_path / "RESULTS.md"))
+    (verdict,) = reporting.write(few, folders, tmp_path / "RESULTS.md")
+    assert verdict.sentence in (tmp_path / "study" / "index.html").read_text()
     assert "nan" not in (tmp_path / "RESULTS.md").read_text().lower()
 
 
