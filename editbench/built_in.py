@@ -20,6 +20,7 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "shapes@1": Entry("editbench.suites.shapes:Shapes", "240 rendered scenes with exact targets, masks and checks"),
         "photos@1": Entry("editbench.suites.photos:Photos", "scikit-image's photographs with hand-drawn masks"),
         "folder": Entry("editbench.suites.folder:FolderSuite", "your own data: folder:PATH with a scenarios.jsonl"),
+        "piebench": Entry("editbench.suites.piebench:PieBench", "PIE-Bench: 700 pictures with prompts and masks"),
     },
     "editor": {
         "identity": Entry("editbench.editors.controls:Identity", "control: the source, unchanged"),

@@ -170,8 +170,8 @@ def make_plan(
         raise EditbenchError(
             f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
         )
-    warnings = _prepare(chosen, suite)
     whole = suite.suite if isinstance(suite, Selection) else suite
+    warnings = [*getattr(whole, "warnings", ()), *_prepare(chosen, suite)]
     header = Header(
         suite=SuiteInfo(suite.name, suite.identity, len(suite), spec_of(whole)),
         editor=EditorInfo(

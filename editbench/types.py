@@ -111,6 +111,9 @@ class Scenario:
     load: Callable[[], Content] = field(repr=False, compare=False)
     source_prompt: str | None = None
     target_prompt: str | None = None
+    chain: str | None = None
+    """Scenarios of one chain are turns of one session: the source of a turn is the target of the turn before it."""
+    turn: int = 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -6,19 +6,32 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from editbench.registry import create
 from editbench.specs import did_you_mean
+from editbench.suites.benchmark import Benchmark, Layout
 from editbench.types import EditbenchError, Scenario, Suite
 
 
+@runtime_checkable
+class Inspected(Protocol):
+    """A suite that can say what had to be done to accept its pictures."""
+
+    def oddities(self, index: int, /) -> list[str]:
+        """Return one line for every picture of a scenario that was not accepted as it is."""
+
+
 def load_suite(spec: str) -> Suite:
-    """Load a suite by its spec string (`shapes@1`, `photos@1`, `shapes@1:size=64`, `folder:PATH`).
+    """Load a suite by its spec string (`shapes@1`, `photos@1`, `shapes@1:size=64`, `folder:PATH`, `piebench:PATH`).
 
     Raises:
         EditbenchError: naming what is wrong with the spec or the data.
     """
-    suite: Suite = create("suite", spec)
+    made = create("suite", spec)
+    if isinstance(made, Layout):
+        return Benchmark(made)
+    suite: Suite = made
     return suite
 
 

@@ -3,66 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from editbench.conformance import check_editor
 from editbench.metrics import load_metrics, score
-from editbench.registry import create
-from editbench.specs import parse
-from editbench.suites.folder import FolderSuite, manifest_problems, name_of
+from editbench.testing.examples import Example, examples
+from editbench.testing.loaders import Written, check_loader
+from editbench.testing.suites import check_suite
 from editbench.toys import Finding, toy_scenarios
-from editbench.types import EditbenchError, Failed, Sample, Suite, Value
+from editbench.types import EditbenchError, Failed, Sample, Value
 
-__all__ = ("Finding", "check_editor", "check_metric", "check_suite", "toy_scenarios")
-
-
-# ------------------------------------------------------------------------------------------------------- suites
-
-
-def check_suite(spec: str) -> tuple[Suite | None, list[Finding]]:
-    """Read every scenario of a suite; return the suite, if it could be loaded, and what was found."""
-    try:
-        suite: Suite = create("suite", spec)
-    except EditbenchError as error:
-        parsed = parse(spec)
-        problems = manifest_problems(Path(parsed.bare)) if parsed.name == "folder" and parsed.bare else []
-        return None, [Finding(True, text) for text in problems or [str(error)]]
-    return suite, list(_suite_findings(suite))
-
-
-def _suite_findings(suite: Suite) -> Iterator[Finding]:
-    folded: dict[str, str] = {}
-    shares = []
-    for index, scenario in enumerate(suite):
-        name = name_of(suite, index, scenario.id)
-        other = folded.setdefault(scenario.id.casefold(), scenario.id)
-        if other is not scenario.id:
-            yield Finding(True, f"{name}: id {other!r} is the same up to case")
-        try:
-            share = float(scenario.mask.mean())
-            oddities = suite.oddities(index) if isinstance(suite, FolderSuite) else []
-        except Exception as error:  # a suite may be anybody's code
-            yield Finding(True, f"{name}: {error}")
-            continue
-        shares.append(share)
-        for text in oddities:
-            yield Finding(False, f"{name}: {text}")
-        if share == 0:
-            yield Finding(False, f"{name}: empty mask, counted as a no-op")
-        elif share > 0.9:
-            what = "covers everything" if share == 1 else f"covers {share:.0%}: is its polarity right?"
-            yield Finding(False, f"{name}: the mask {what}")
-        if not scenario.instruction.strip():
-            yield Finding(False, f"{name}: empty instruction")
-        if min(scenario.source.shape[:2]) < 16:
-            yield Finding(False, f"{name}: a side below 16 pixels")
-    if shares:
-        low, middle, high = np.quantile(shares, [0, 0.5, 1])
-        text = f"{len(shares)} of {len(suite)} scenarios read; mask area {low:.1%} to {high:.1%}, median {middle:.1%}"
-        yield Finding(False, text)
+__all__ = (
+    "Example",
+    "Finding",
+    "Written",
+    "check_editor",
+    "check_loader",
+    "check_metric",
+    "check_suite",
+    "examples",
+    "toy_scenarios",
+)
 
 
 # ------------------------------------------------------------------------------------------------------ metrics

@@ -1,0 +1,113 @@
+"""Reading the files that say what a benchmark has: strict JSON, checked types, one error an item."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from editbench.records import loads
+from editbench.specs import did_you_mean
+from editbench.types import EditbenchError
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def read_json(path: Path, expected: type[Item]) -> Item:
+    """Read a JSON file of an expected type (`dict`, `list`).
+
+    A byte order mark and any line ends are accepted; duplicate keys and non-finite numbers are not.
+
+    Raises:
+        EditbenchError: naming the file and what is wrong.
+    """
+    data = _parse(read_text(path), str(path))
+    if not isinstance(data, expected):
+        raise EditbenchError(f"{path}: {type(data).__name__}, expected {expected.__name__}")
+    return data
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield `(FILE:LINE, value)` for every line of a JSONL file that is not blank.
+
+    Raises:
+        EditbenchError: naming file and line.
+    """
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            where = f"{path}:{number}"
+            yield where, _parse(line, where)
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text; a byte order mark is dropped.
+
+    Raises:
+        EditbenchError: naming the file, and a neighbour of a similar name where it is missing.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        found = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = did_you_mean(path.name, found) if found else f": there is no folder {path.parent}"
+        raise EditbenchError(f"no file {path}{hint}") from None
+    except OSError as error:
+        raise EditbenchError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise EditbenchError(f"{path}: byte {error.start} is not UTF-8 text") from None
+
+
+def checked(schema: type[Item], value: object, where: str) -> Item:
+    """Check a value against a TypedDict, without converting anything; fields it does not name are ignored.
+
+    Raises:
+        EditbenchError: naming the item, the field, its value and what was expected.
+    """
+    from pydantic import ValidationError
+
+    try:
+        made: Item = _adapter(schema).validate_python(value, strict=True)  # type: ignore[arg-type]  # a class is hashable
+        return made
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        known = list(value) if isinstance(value, dict) else []
+        if first["type"] == "missing":
+            hint = did_you_mean(place, known)
+            raise EditbenchError(f"{where}: no field {place!r}{hint}") from None
+        shown = repr(first["input"])
+        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+        message = first["msg"].replace("Input should be", "expected")
+        raise EditbenchError(f"{where}: {f'{place}=' if place else ''}{shown}, {message}") from None
+
+
+def each(items: Iterable[Item], read: Callable[[Item], Made]) -> Iterator[Made | EditbenchError]:
+    """Yield what `read` makes of every item, or the error that it raises in the item's place."""
+    for item in items:
+        try:
+            yield read(item)
+        except EditbenchError as error:
+            yield error
+
+
+def as_id(*parts: object) -> str:
+    """Return parts of a name joined by `-`, with whatever an id may not hold replaced by `_`."""
+    text = "-".join(str(part) for part in parts)
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip("._-")
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return loads(text)
+    except ValueError as error:
+        raise EditbenchError(f"{where}: malformed JSON ({error})") from None
+
+
+@cache
+def _adapter(schema: type[Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(schema)

@@ -1,0 +1,58 @@
+"""Where the pictures of a benchmark are: a file of its folder, or a cell of a table in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from editbench.images import InvalidImage
+
+Reference: TypeAlias = str | Mapping[str, Any]
+"""A path below the benchmark's folder, or `{"parquet": path, "row": number, "column": name}`."""
+
+
+def file_of(reference: Reference) -> str:
+    """Return the file that holds a picture, relative to the benchmark's folder."""
+    return reference if isinstance(reference, str) else str(reference["parquet"])
+
+
+def reference_text(reference: Reference) -> str:
+    """Return a reference as people read it: the file, and the cell after it."""
+    if isinstance(reference, str):
+        return reference
+    return f"{reference['parquet']}, row {reference['row']}, {reference['column']}"
+
+
+def read_bytes(root: Path, reference: Reference) -> bytes:
+    """Return the bytes of a picture file.
+
+    Args:
+        root: the benchmark's folder; nothing outside of it is read.
+        reference: which picture.
+
+    Raises:
+        InvalidImage: if it is missing, unreadable, or not inside the folder.
+    """
+    path = _inside(root, file_of(reference))
+    if not isinstance(reference, str):
+        from editbench.suites.parquet import read_cell
+
+        return read_cell(path, int(reference["row"]), str(reference["column"]))
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidImage(str(error.strerror)) from error
+
+
+def _inside(root: Path, text: str) -> Path:
+    pure = PurePosixPath(text)
+    if not text or pure.is_absolute() or ".." in pure.parts or "\0" in text or "\\" in text:
+        raise InvalidImage("expected a path inside the benchmark's folder")
+    try:
+        path = (root / pure).resolve()
+    except (OSError, RuntimeError):
+        raise InvalidImage("a link that leads back to itself") from None
+    if not path.is_relative_to(root.resolve()):
+        raise InvalidImage("a link that leads out of the benchmark's folder")
+    return path
