@@ -16,7 +16,7 @@ from decimal import Decimal
 from functools import cache
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from editbench.built_in import BUILT_IN
 from editbench.registry import create, spec_of
@@ -165,8 +165,10 @@ def read_table(path: Path) -> tuple[PublishedCell, ...]:
     cells = []
     try:
         header = next(rows, [])
+        for name in header:
+            _check_choice("column", name, COLUMNS)
         if tuple(header) != COLUMNS:
-            raise ValueError(f"columns {', '.join(header)!r}, expected {', '.join(COLUMNS)!r}")
+            raise ValueError(f"columns {','.join(header)!r}, expected {','.join(COLUMNS)!r}")
         for row in rows:
             cell = _cell(row, path.stem)
             key = (*cell.subject, cell.source)
@@ -198,7 +200,7 @@ def _cell(row: Sequence[str], benchmark: str) -> PublishedCell:
         raise ValueError(f"value {texts['value']!r}, expected a decimal number as printed: 69.43, 0.0299")
     _check_choice("scale", texts["scale"], SCALES)
     _check_date(texts["date"])
-    read = {
+    read: dict[str, Any] = {
         "scenarios": int(texts["scenarios"]) if texts["scenarios"] else None,
         "value": Decimal(texts["value"]),
         "scale": int(texts["scale"]),
@@ -232,12 +234,15 @@ def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_date(text: str) -> None:
+    if not text:
+        return
+    expected = f"date {text!r}, expected YYYY, YYYY-MM, YYYY-MM-DD or nothing"
+    if not _DATE.fullmatch(text):
+        raise ValueError(expected)
     try:
-        valid = not text or (_DATE.fullmatch(text) and date.fromisoformat(text + "2000-01-01"[len(text) :]))
+        date.fromisoformat(text + "2000-01-01"[len(text) :])
     except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError(f"date {text!r}, expected YYYY, YYYY-MM, YYYY-MM-DD or nothing")
+        raise ValueError(expected) from None
 
 
 @cache
@@ -283,7 +288,7 @@ def compared(cells: Iterable[PublishedCell]) -> tuple[PublishedCell, ...]:
 
 def _differ(one: Decimal, other: Decimal) -> bool:
     rounding = sum(Decimal((0, (1,), int(number.as_tuple().exponent))) for number in (one, other)) / 2
-    return abs(one - other) > rounding
+    return abs(one - other) >= rounding
 
 
 def to_csv(cells: Iterable[PublishedCell]) -> str:
@@ -298,38 +303,3 @@ def to_csv(cells: Iterable[PublishedCell]) -> str:
         row["disagreement"] = " ".join(f"{number:f}" for number in cell.disagreement)
         writer.writerow(row.values())
     return buffer.getvalue()
-
-
-# --------------------------------------------------------------------------------------------- beside a board
-
-
-def benchmark_of(suite: str, known: Iterable[str]) -> str | None:
-    """Return the benchmark that a suite's name is of, without options, selection and version; None if it is no such.
-
-    >>> [benchmark_of(name, {"gedit"}) for name in ("gedit", "gedit:masks=no[first=4]", "folder:gedit", "shapes@1")]
-    ['gedit', 'gedit', 'gedit', None]
-    """
-    name = re.split(r"[:@\[]", suite.removeprefix("folder:"), maxsplit=1)[0]
-    return name if name in set(known) else None
-
-
-def remarks(suite: str, scenarios: int, cells: Iterable[PublishedCell]) -> list[str]:
-    """Return why numbers on a suite are not comparable with what was published for its benchmark; nothing if they are.
-
-    Args:
-        suite: its name.
-        scenarios: how many it has.
-        cells: of the benchmark.
-    """
-    found = []
-    whole, _, selection = suite.partition("[")
-    if whole.startswith("folder:"):
-        found.append("a folder of that name: whether it holds the published data is not known here")
-    elif ":" in whole:
-        found.append(f"the suite has options ({whole.partition(':')[2]}): see which split each published row is of")
-    if selection:
-        found.append(f"a selection ({selection.rstrip(']')}): means over some scenarios are not those of the whole")
-    sizes = sorted({cell.scenarios for cell in cells if cell.scenarios is not None})
-    if sizes and scenarios not in sizes:
-        found.append(f"{scenarios} scenarios here, {' or '.join(map(str, sizes))} in what was published")
-    return found
