@@ -323,9 +323,11 @@ def test_what_makes_numbers_incomparable_is_said(cells):
     assert "a selection (first=24)" in remarks("piebench[first=24]", 24, pie)[0]
     assert "options (types=1)" in remarks("piebench:types=1", 700, pie)[0]
     assert "whether it holds the published data is not known" in remarks("folder:piebench", 700, pie)[0]
+    unknown = [cell for cell in cells if cell.benchmark == "magicbrush"]
+    assert "how many scenarios the published numbers are over is not known" in remarks("magicbrush", 528, unknown)[0]
     page = check_harmless(render_boards([board_of("piebench[first=8]")], "B", cells))
-    assert "not comparable a selection (first=8)" in page.all("aside", "published")[0]["text"]
-    assert "not comparable" not in render_boards([board_of(scenarios=700)], "B", cells)
+    assert "not known to be comparable a selection (first=8)" in page.all("aside", "published")[0]["text"]
+    assert "known to be comparable" not in render_boards([board_of(scenarios=700)], "B", cells)
 
 
 def test_the_page_keeps_published_numbers_out_of_the_board(cells):
@@ -467,7 +469,7 @@ def test_runs_are_shown_beside_published_numbers_without_torch(tmp_path):
         shown.append(done.stdout)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert "DDIM + P2P" not in shown[0] + (tmp_path / "a.html").read_text("utf-8")
-    assert "DDIM + P2P" in shown[1] and "Not comparable with the board: a selection (first=8)" in shown[1]
+    assert "DDIM + P2P" in shown[1] and "Not known to be comparable with the board: a selection (first=8)" in shown[1]
     assert "DDIM + P2P" in (tmp_path / "b.html").read_text("utf-8")
     photos = ROOT / "leaderboards" / "records" / "photos@1" / "identity.jsonl.gz"
     told = run("board", photos, "--with-published").stdout

@@ -64,7 +64,7 @@ class Beside:
 
     benchmark: str
     remarks: tuple[str, ...]
-    """Why it is not comparable with the board; nothing if it is."""
+    """What keeps it from being compared with the board; nothing if they may be."""
     shared: PublishedTable | None
     """Metrics that the board measured by the same definition: equal legacy specs."""
     others: tuple[PublishedTable, ...]
@@ -113,7 +113,7 @@ def benchmark_of(suite: str, known: Iterable[str]) -> str | None:
 
 
 def remarks(suite: str, scenarios: int, cells: Iterable[PublishedCell]) -> list[str]:
-    """Return why numbers on a suite are not comparable with what was published for its benchmark; nothing if they are.
+    """Return what keeps numbers on a suite from being compared with those published for its benchmark, if anything.
 
     Args:
         suite: its name.
@@ -129,7 +129,9 @@ def remarks(suite: str, scenarios: int, cells: Iterable[PublishedCell]) -> list[
     if selection:
         found.append(f"a selection ({selection.rstrip(']')}): means over some scenarios are not those of the whole")
     sizes = sorted({cell.scenarios for cell in cells if cell.scenarios is not None})
-    if sizes and scenarios not in sizes:
+    if not sizes:
+        found.append("how many scenarios the published numbers are over is not known here: see which split they are of")
+    elif scenarios not in sizes:
         found.append(f"{scenarios} scenarios here, {' or '.join(map(str, sizes))} in what was published")
     return found
 

@@ -145,7 +145,9 @@ def published_tables(board: Board | None, beside: Beside, width: int) -> list[Ta
         width: how many characters fit into a line.
     """
     name = printable(beside.benchmark)
-    remark = f"Not comparable with the board: {printable('; '.join(beside.remarks))}. " if beside.remarks else ""
+    remark = (
+        f"Not known to be comparable with the board: {printable('; '.join(beside.remarks))}. " if beside.remarks else ""
+    )
     tables = []
     if board is not None and beside.shared is not None:
         tables.append(_published(f"{name} · measured here, and published", remark + KEY, beside.shared, board, width))
