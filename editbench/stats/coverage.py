@@ -222,8 +222,8 @@ def false_alarms(kind: Kind, clusters: int, sizes: tuple[int, ...], suites: int,
 # -------------------------------------------------------------------------------------------------------- tables
 
 
-def tables(suites: int = SUITES) -> Iterator[str]:
-    """Yield the lines of the tables, in Markdown."""
+def coverage_table(suites: int = SUITES) -> Iterator[str]:
+    """Yield the lines of the table of intervals, in Markdown."""
     yield "| values | clusters of | " + " | ".join(f"G = {count}" for count in CLUSTERS) + " | plain t | bootstrap |"
     yield "|---|---|" + "---|" * (len(CLUSTERS) + 2)
     for kind in kinds():
@@ -233,7 +233,10 @@ def tables(suites: int = SUITES) -> Iterator[str]:
             plain = " ".join(_percent(one.plain) for one in found)
             bootstrap = " ".join(_percent(one.bootstrap or 0.0) for one in found)
             yield f"| {kind.name} | {words} size | {' | '.join(ours)} | {plain} | {bootstrap} |"
-    yield ""
+
+
+def alarms_table(suites: int = SUITES) -> Iterator[str]:
+    """Yield the lines of the table of false alarms, in Markdown."""
     yield "| differences of | " + " | ".join(f"G = {count}: one metric, five" for count in CLUSTERS) + " |"
     yield "|---|" + "---|" * len(CLUSTERS)
     chosen = {kind.name: kind for kind in kinds()}
@@ -249,4 +252,4 @@ def _percent(share: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(tables()) + "\n")
+    sys.stdout.write("\n".join([*coverage_table(), "", *alarms_table()]) + "\n")
