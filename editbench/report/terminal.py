@@ -27,11 +27,12 @@ SHOWN = {
 """Columns that stand first, and their titles; whatever else a board has follows under its spec."""
 
 LONGEST_LABEL = 34
-FRONT = 26
+FRONT = 32
 """Width of rank, mask access and failures with everything around them."""
 CAPTION = (
     "mean ± the larger half of its 95 % interval, or [low, high] where the halves differ; n scenarios from G clusters, "
-    "in the cell where it differs; controls dim; * some values at the cap."
+    "in the cell where it differs; after a rank the ones that it has in 95 % of resamples; controls dim; * some values "
+    "at the cap."
 )
 
 
@@ -61,8 +62,8 @@ def board_table(board: Board, width: int) -> Table:
         table.add_column(Text(title), justify="right", no_wrap=True)
     for index, row in enumerate(board.rows):
         style = "dim" if row.editor.control else "bold" if row.rank == 1 else None
-        rank, failed = "" if row.rank is None else str(row.rank), str(row.failed or "")
-        texts = [rank, labels[index], row.editor.mask_access, failed, *(cells[index] for _, cells in columns)]
+        failed = str(row.failed or "")
+        texts = [rank_text(row), labels[index], row.editor.mask_access, failed, *(cells[index] for _, cells in columns)]
         table.add_row(*map(Text, texts), style=style)
     return table
 
@@ -78,6 +79,12 @@ def _fitting(columns: Iterable[tuple[str, list[str]]], room: int) -> tuple[list[
             left_out += 1
             room = -1
     return shown, left_out
+
+
+def rank_text(row: Row) -> str:
+    """Return a rank and, where they are several, the first and last of those that it has in 95 % of resamples."""
+    low, high = row.rank_range or (row.rank, row.rank)
+    return "" if row.rank is None else f"{row.rank} [{low}–{high}]" if low != high else f"{row.rank}"
 
 
 def _columns(board: Board) -> Iterator[tuple[str, list[str]]]:
