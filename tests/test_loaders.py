@@ -8,16 +8,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editbench import load_suite
+from editbench.cli import app
 from editbench.images import InvalidImage
+from editbench.records import read_records
 from editbench.suites.runs import decode_runs
-from editbench.testing import check_loader
+from editbench.testing import check_loader, examples
 from editbench.testing.layouts import WRITERS
-from editbench.types import EditbenchError
+from editbench.types import EditbenchError, Undefined
 
 
 @pytest.mark.parametrize("spec", WRITERS)
 def test_what_is_written_in_the_format_is_loaded(spec, tmp_path):
     assert check_loader(spec, WRITERS[spec], tmp_path) == []
+
+
+def editbench(*arguments):
+    """Call the command line in this process; return its exit code."""
+    with pytest.raises(SystemExit) as end:
+        app([str(argument) for argument in arguments])
+    return end.value.code
+
+
+@pytest.mark.parametrize("spec", WRITERS)
+def test_the_control_runs_on_it_from_end_to_end(spec, tmp_path):
+    written = WRITERS[spec]
+    expected = written.write(tmp_path / "data", examples(written.count, *written.size))
+    loaded = spec.replace("PATH", str(tmp_path / "data"))
+    run = tmp_path / "run"
+    metrics = "mae:region=all,mae:region=keep"
+    arguments = ("--suite", loaded, "--editor", "identity", "--metrics", metrics, "--output-dir", run)
+    assert editbench("run", *arguments) == 0
+    records = read_records(run / "records.jsonl").records
+    assert sorted(item.id for item in expected) == [record.scenario_id for record in records]
+    for record, item in zip(records, sorted(expected, key=lambda item: item.id), strict=True):
+        assert record.edit_status == "ok"
+        assert record.values["mae:region=all"] == 0
+        everything = item.mask is None or bool(item.mask.all())
+        assert record.values["mae:region=keep"] == (Undefined("empty keep region") if everything else 0)
+    assert editbench("report", run, "--output-dir", tmp_path / "report") == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert all(item.id in page for item in expected)
 
 
 @pytest.mark.parametrize(
