@@ -51,13 +51,18 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except FileNotFoundError:
-        found = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, found) if found else f": there is no folder {path.parent}"
-        raise EditbenchError(f"no file {path}{hint}") from None
+        raise no_file(path) from None
     except OSError as error:
         raise EditbenchError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise EditbenchError(f"{path}: byte {error.start} is not UTF-8 text") from None
+
+
+def no_file(path: Path) -> EditbenchError:
+    """Return the error about a file that is missing, with a neighbour of a similar name."""
+    if not path.parent.is_dir():
+        return EditbenchError(f"no file {path}: there is no folder {path.parent}")
+    return EditbenchError(f"no file {path}{did_you_mean(path.name, [other.name for other in path.parent.iterdir()])}")
 
 
 def checked(schema: type[Item], value: object, where: str) -> Item:
