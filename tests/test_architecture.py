@@ -28,7 +28,7 @@ LAYERS = (
     ("editing",),
     ("loops",),
     # L4
-    ("merge", "board", "shapes_tiny", "cards"),
+    ("merge", "board", "shapes_tiny", "cards", "convert_hatie"),
     ("audit",),
     ("report",),
     # L5

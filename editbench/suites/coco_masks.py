@@ -7,19 +7,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from editbench.images import MAX_PIXELS, InvalidImage, size_text
 from editbench.masks import AcceptedMask
 from editbench.types import EditbenchError
 
 
+class Code(TypedDict):
+    """Lengths of runs down the columns, in turn outside and inside the object."""
+
+    size: list[int]
+    """Height, width."""
+    counts: list[int] | str
+    """Numbers, or their text in the variable-length code of pycocotools."""
+
+
 def decode_segmentation(segmentation: Any, height: int, width: int) -> AcceptedMask:
     """Decode the `segmentation` of a COCO annotation with pycocotools.
 
     Args:
-        segmentation: polygons `[[x, y, x, y, …], …]`, whose union is the mask; or `{"size": [H, W], "counts": …}`,
-            lengths of runs down the columns, in turn outside and inside the object: numbers, or their text in the
-            variable-length code of pycocotools.
+        segmentation: polygons `[[x, y, x, y, …], …]`, whose union is the mask, or a `Code`.
         height: of the picture, in pixels.
         width: of the picture, in pixels.
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from editbench.images import InvalidImage
 from editbench.masks import AcceptedMask
+from editbench.regions import Mask
+
+
+class Runs(TypedDict):
+    """A mask as JSON data."""
+
+    size: list[int]
+    """Height, width."""
+    runs: list[int]
+    """Start, length, … in row-major order."""
 
 
 def decode_runs(runs: Sequence[int], height: int, width: int, first: int = 0) -> AcceptedMask:
@@ -51,3 +62,16 @@ def decode_runs(runs: Sequence[int], height: int, width: int, first: int = 0) ->
     if size and depth.max() > 1:
         flags.add("overlapping runs")
     return AcceptedMask((depth > 0).reshape(height, width), tuple(sorted(flags)))
+
+
+def encode_runs(mask: Mask, first: int = 0) -> list[int]:
+    """Return a mask as `start, length, …`, what `decode_runs` reads.
+
+    Args:
+        mask: `bool (H, W)`.
+        first: number of the first pixel, 0 or 1.
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask.ravel(), [False]]).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    runs: list[int] = np.stack([starts + first, ends - starts], axis=1).ravel().tolist()
+    return runs
