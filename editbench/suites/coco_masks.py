@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import TypedDict
 
 from editbench.images import MAX_PIXELS, InvalidImage, size_text
@@ -37,11 +37,14 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> AcceptedM
     """
     if height * width > MAX_PIXELS:
         raise InvalidImage(f"size {size_text(height, width)}, more than the limit of {MAX_PIXELS} pixels")
-    decode = _from_runs if isinstance(segmentation, Mapping) else _from_polygons
-    return AcceptedMask(np.ascontiguousarray(decode(segmentation, height, width), np.bool_), ())
+    packed = (_runs if isinstance(segmentation, Mapping) else _polygons)(segmentation, height, width)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numpy 2, about how pycocotools hands its array over
+        mask = library().decode(packed)
+    return AcceptedMask(np.ascontiguousarray(mask, np.bool_), ())
 
 
-def _from_polygons(polygons: Any, height: int, width: int) -> npt.NDArray[Any]:
+def _polygons(polygons: Any, height: int, width: int) -> Any:
     if not isinstance(polygons, Sequence) or isinstance(polygons, str) or not polygons:
         raise InvalidImage("no polygon")
     for number, polygon in enumerate(polygons, start=1):
@@ -51,11 +54,10 @@ def _from_polygons(polygons: Any, height: int, width: int) -> npt.NDArray[Any]:
             size = size_text(height, width)
             raise InvalidImage(f"polygon {number} reaches {farthest:g} in a picture of {size}")
     coco = library()
-    found: npt.NDArray[Any] = coco.decode(coco.merge(coco.frPyObjects(polygons, height, width)))
-    return found
+    return coco.merge(coco.frPyObjects(polygons, height, width))
 
 
-def _from_runs(code: Mapping[str, Any], height: int, width: int) -> npt.NDArray[Any]:
+def _runs(code: Mapping[str, Any], height: int, width: int) -> Any:
     counts, size = code["counts"], [*code["size"]]
     if size != [height, width]:
         sizes = size_text(size[0], size[1]), size_text(height, width)
@@ -65,9 +67,7 @@ def _from_runs(code: Mapping[str, Any], height: int, width: int) -> npt.NDArray[
         raise InvalidImage(f"a run of length {shortest}, expected 0 or more")
     if (total := sum(lengths)) != height * width:
         raise InvalidImage(f"runs of {total} pixels together, expected {height * width}")
-    coco = library()
-    found: npt.NDArray[Any] = coco.decode(coco.frPyObjects({"size": size, "counts": lengths}, height, width))
-    return found
+    return library().frPyObjects({"size": size, "counts": lengths}, height, width)
 
 
 def unpacked(text: str) -> list[int]:
