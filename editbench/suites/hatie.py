@@ -18,6 +18,7 @@ from editbench.suites.runs import Runs
 from editbench.types import EditbenchError
 
 CONVERTED = "hatie.jsonl"
+CONVERT = "python -m editbench.convert_hatie"
 WHOLE, BACKGROUND = "whole", "background"
 EDITED = {
     **dict.fromkeys(("obj_add", "style_chg"), WHOLE),
@@ -29,7 +30,7 @@ EDITED = {
 
 
 class Query(TypedDict):
-    """What is asked for."""
+    """What is asked for; objects are `[id, name]`, something new is a name."""
 
     id: int
     type: str
@@ -38,7 +39,6 @@ class Query(TypedDict):
     target_caption: str
     original: NotRequired[Any]
     target: NotRequired[Any]
-    """`[id of an object, its name]`, or the name of something new."""
 
 
 class Picture(TypedDict):
@@ -83,10 +83,7 @@ class Hatie:
         """Yield the queries, picture by picture, in the file's order."""
         file = self.path / CONVERTED
         if not file.exists() and (pickles := sorted(self.path.rglob("*.pkl"))):
-            raise EditbenchError(
-                f"{pickles[0]} is a pickle, which can run code when it is read: convert HATIE's files once, with "
-                f"`python -m editbench.convert_hatie {self.path}`"
-            )
+            raise EditbenchError(f"{pickles[0]} is a pickle, which can run code: convert it, `{CONVERT} {self.path}`")
         for where, value in read_json_lines(file):
             try:
                 picture = checked(Picture, value, where)
@@ -113,10 +110,10 @@ def _mask(picture: Picture, query: Query, where: str) -> Mapping[str, Any] | Non
         hint = did_you_mean(query["type"], EDITED) or f", expected one of {', '.join(EDITED)}"
         raise EditbenchError(f"{where}: type={query['type']!r}{hint}")
     field = EDITED[query["type"]]
-    named = query.get(field)
-    name = str(named[0]) if isinstance(named, list) and named else ""
-    if field not in (WHOLE, BACKGROUND) and name not in picture["objects"]:
-        known = ", ".join(picture["objects"])
-        raise EditbenchError(f"{where}: {field}={named!r}, expected [one of {known}, its name]")
-    part = picture["background"] if field == BACKGROUND else picture["objects"].get(name)
-    return None if field == WHOLE else {"form": "runs", "first": 0, **part}
+    if field == WHOLE:
+        return None
+    parts = picture["objects"] | {BACKGROUND: picture["background"]}
+    named = [BACKGROUND] if field == BACKGROUND else query.get(field)
+    if not isinstance(named, list) or not named or str(named[0]) not in parts:
+        raise EditbenchError(f"{where}: {field}={named!r}, expected [one of {', '.join(picture['objects'])}, its name]")
+    return {"form": "runs", "first": 0, **parts[str(named[0])]}

@@ -62,9 +62,14 @@ def _bytes(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
 _ALLOWED: dict[str, Callable[..., Any]] = {
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
+    **{f"{module}.set": set for module in ("builtins", "__builtin__")},
+    **{f"{module}.frozenset": frozenset for module in ("builtins", "__builtin__")},
+    **{f"{module}.bytes": _no_bytes for module in ("builtins", "__builtin__")},
     "collections.OrderedDict": dict,
     "_codecs.encode": _bytes,
     "numpy.dtype": _Dtype,

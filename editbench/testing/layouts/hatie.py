@@ -25,7 +25,7 @@ def write_hatie_pickles(folder: Path, items: Sequence[Example]) -> list[Example]
         write_jpeg(folder / "original_images" / f"{image}.jpg", item.source)
         objects = {"1058498": {"mask": mask, "bbox": [0, 0, 1, 1]}}
         masks.append({"image": image, "editable_objs": objects})
-        about = {
+        about: dict[str, Any] = {
             "obj_remove": {"target": ("1058498", "dog")},
             "bg_chg": {"target": "beach", "editable_objs": ["dog"]},
             "obj_rep": {"original": ("1058498", "dog"), "target": "cat"},

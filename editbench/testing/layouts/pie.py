@@ -49,6 +49,8 @@ def write_piebench_pp(folder: Path, items: Sequence[Example]) -> list[Example]:
     expected = []
     for place, (type_id, path, category) in sorted(enumerate(_PLACES), key=lambda found: found[1]):
         chosen = items[place :: len(_PLACES)]
+        if not chosen:
+            continue
         actions = [{"thing": {"position": int(type_id), "edit_type": 1, "action": "it's"}} for _ in chosen]
         texts = {
             "id": [item.id for item in chosen],

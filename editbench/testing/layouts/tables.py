@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from editbench.types import Image
 
 
 def write_table(
-    path: Path, texts: dict[str, Sequence[object]], pictures: dict[str, Sequence[bytes | None]], group: int = 100
+    path: Path, texts: Mapping[str, Sequence[object]], pictures: Mapping[str, Sequence[bytes | None]], group: int = 100
 ) -> None:
     """Write one table.
 
