@@ -55,6 +55,7 @@ def test_the_control_runs_on_it_from_end_to_end(spec, tmp_path):
     [
         ([0, 3, 515, 4], 0, {0, 1, 2, 515, 516, 517, 518}),
         ([262140, 99], 0, {262140, 262141, 262142, 262143}),
+        ([262142, 2**63 - 1], 0, {262142, 262143}),
         ([1, 2], 1, {0, 1}),
         ([], 0, set()),
         ([5, 0], 0, set()),
@@ -92,6 +93,7 @@ def test_broken_runs_are_refused(runs, first, message):
 def test_runs_past_the_end_and_over_each_other_are_told():
     assert decode_runs([0, 3, 2, 2], 6, 10).flags == ("overlapping runs",)
     assert decode_runs([58, 9], 6, 10).flags == ("run past the end",)
+    assert decode_runs([4, 1, 0, 3, 1, 0], 6, 10).flags == ()  # out of order, and nothing inside of another
 
 
 def test_a_missing_field_is_told_with_the_item_and_what_it_may_be_called(tmp_path):
