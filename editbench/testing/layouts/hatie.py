@@ -12,7 +12,13 @@ from editbench.convert_hatie import MASKS, QUERIES, convert
 from editbench.testing.examples import Example
 from editbench.testing.layouts.pie import required, write_jpeg
 
-_TYPES = ("obj_remove", "bg_chg", "obj_rep", "style_chg")
+_ABOUT: dict[str, dict[str, Any]] = {
+    "obj_remove": {"target": ("1058498", "dog")},
+    "bg_chg": {"target": "beach", "editable_objs": ["dog"]},
+    "obj_rep": {"original": ("1058498", "dog"), "target": "cat"},
+    "style_chg": {"target": "oil painting"},
+}
+"""By type of query: what it says beside its instruction and captions."""
 
 
 def write_hatie_pickles(folder: Path, items: Sequence[Example]) -> list[Example]:
@@ -21,18 +27,12 @@ def write_hatie_pickles(folder: Path, items: Sequence[Example]) -> list[Example]
     queries: dict[str, list[dict[str, Any]]] = {}
     expected = []
     for index, item in enumerate(items):
-        kind, mask, image = _TYPES[index % len(_TYPES)], required(item.mask), f"{2300000 + index}"
+        kind, mask, image = [*_ABOUT][index % len(_ABOUT)], required(item.mask), f"{2300000 + index}"
         write_jpeg(folder / "original_images" / f"{image}.jpg", item.source)
         objects = {"1058498": {"mask": mask, "bbox": [0, 0, 1, 1]}}
         masks.append({"image": image, "editable_objs": objects})
-        about: dict[str, Any] = {
-            "obj_remove": {"target": ("1058498", "dog")},
-            "bg_chg": {"target": "beach", "editable_objs": ["dog"]},
-            "obj_rep": {"original": ("1058498", "dog"), "target": "cat"},
-            "style_chg": {"target": "oil painting"},
-        }[kind]
         captions = {"original_caption": item.source_prompt, "target_caption": item.target_prompt}
-        queries[image] = [{"id": index, "type": kind, "instruction": item.instruction, **captions, **about}]
+        queries[image] = [{"id": index, "type": kind, "instruction": item.instruction, **captions, **_ABOUT[kind]}]
         edited = {"bg_chg": ~mask, "style_chg": None}.get(kind, mask)
         expected.append(replace(item, id=str(index), mask=edited, category=kind, target=None))
     for name, data in ((MASKS, masks), (f"queries/{QUERIES}", queries)):
