@@ -20,7 +20,26 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "shapes@1": Entry("editbench.suites.shapes:Shapes", "240 rendered scenes with exact targets, masks and checks"),
         "photos@1": Entry("editbench.suites.photos:Photos", "scikit-image's photographs with hand-drawn masks"),
         "folder": Entry("editbench.suites.folder:FolderSuite", "your own data: folder:PATH with a scenarios.jsonl"),
+        "brushbench": Entry(
+            "editbench.suites.brushbench:BrushBench", "BrushBench: to be filled inside and outside of objects"
+        ),
+        "coco": Entry(
+            "editbench.suites.coco:Coco", "COCO instances: every object a removal, masks from polygons or runs"
+        ),
+        "editval": Entry(
+            "editbench.suites.editval:EditVal", "EditVal: edits by attribute of COCO photographs, no masks"
+        ),
+        "giebench": Entry(
+            "editbench.suites.giebench:GieBench", "GIE-Bench: Pexels photographs, object masks, questions"
+        ),
+        "hatie": Entry("editbench.suites.hatie:Hatie", "HATIE: queries about objects; convert its pickles first"),
         "piebench": Entry("editbench.suites.piebench:PieBench", "PIE-Bench: 700 pictures with prompts and masks"),
+        "piebench_pp": Entry(
+            "editbench.suites.piebench_pp:PieBenchPp", "PIE-Bench++: several edits a picture, parquet"
+        ),
+        "tedbench": Entry(
+            "editbench.suites.tedbench:TedBench", "TEdBench: 100 photographs and what they should show, no masks"
+        ),
     },
     "editor": {
         "identity": Entry("editbench.editors.controls:Identity", "control: the source, unchanged"),

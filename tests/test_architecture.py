@@ -30,7 +30,7 @@ LAYERS = (
     ("loops",),
     # L4
     ("values",),
-    ("merge", "board", "shapes_tiny", "cards"),
+    ("merge", "board", "shapes_tiny", "cards", "convert_hatie"),
     ("audit", "compare", "splits"),
     ("report",),
     # L5

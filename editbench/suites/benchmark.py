@@ -51,6 +51,8 @@ class Terms:
     citation: str
     unconfirmed: tuple[str, ...] = ()
     """What nobody could confirm about the layout, one sentence each; `check suite` repeats them."""
+    remarks: tuple[str, ...] = ()
+    """What is ours and not the benchmark's, and what is known to be wrong with it, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,16 @@ class Row:
     chain: str | None = None
     turn: int = 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data. `defects`, a list of fixed sentences, are counted in the suite's notes."""
 
 
 @runtime_checkable
 class Layout(Protocol):
-    """A loader: a frozen dataclass, its fields are the options of its spec, `path` first."""
+    """A loader: a frozen dataclass, its fields are the options of its spec, `path` first.
+
+    Where pictures may lie in one folder or another, a property `pictures` says in which: references of pictures are
+    relative to it, and so are the same wherever they are. By default that is `path`.
+    """
 
     @property
     def path(self) -> Path:
@@ -110,16 +117,20 @@ class Benchmark:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.spec = spec_of(layout)
+        self.pictures: Path = getattr(layout, "pictures", layout.path)
         self._offsets = array("Q", [0])
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         weakref.finalize(self, self._file.close)
         digest = hashlib.sha256(f"{INDEX_VERSION} {self.name}\n".encode())
-        coverage = Coverage(layout.path)
+        coverage = Coverage(self.pictures)
         seen: set[bytes] = set()
+        self._defects: dict[str, list[str]] = {}
         for row in layout.rows():
             if isinstance(row, EditbenchError):
                 raise row
             _check_id(row.id, seen, self.name)
+            for defect in row.metadata.get("defects", ()):
+                self._defects.setdefault(defect, []).append(row.id)
             mask = None if row.mask is None else row.mask.get("picture")
             coverage.count(row.id, {"source": row.source, "mask": mask, "target": row.target})
             line = dumps(asdict(row)).encode() + b"\n"
@@ -152,11 +163,14 @@ class Benchmark:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader of the data should know: revision, terms, and what nobody could confirm."""
+        """Return what a reader of the data should know: revision, terms, defects, and what nobody could confirm."""
         terms = self.layout.terms
         revision = f"revision {self.identity[:12]} (hash of what its files say)"
         about = f"{terms.title}, licence: {self.licence}; cite {terms.citation}; from {terms.home}"
-        return (revision, about, *(f"unconfirmed: {text}" for text in terms.unconfirmed))
+        defects = [
+            f"{len(ids)} of {len(self)} scenarios: {text} (first: {ids[0]})" for text, ids in self._defects.items()
+        ]
+        return (revision, about, *terms.remarks, *defects, *(f"unconfirmed: {text}" for text in terms.unconfirmed))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -187,7 +201,7 @@ class Benchmark:
             cluster=row.cluster or reference_text(row.source),
             category=row.category,
             instruction=row.instruction,
-            load=partial(load_content, row, self.layout.path),
+            load=partial(load_content, row, self.pictures),
             source_prompt=row.source_prompt,
             target_prompt=row.target_prompt,
             chain=row.chain,
@@ -205,7 +219,7 @@ class Benchmark:
 
     def oddities(self, index: int) -> list[str]:
         """Return what had to be done to accept the pictures of one scenario (`source 'a.png': alpha`)."""
-        row, root = self.row(index), self.layout.path
+        row, root = self.row(index), self.pictures
         source = _read("source", row.source, root)
         found = {f"source {reference_text(row.source)!r}": source.flags}
         if row.mask is not None:

@@ -38,7 +38,7 @@ def _problems(spec: str) -> list[str]:
 
 
 def _suite_findings(suite: Suite) -> Iterator[Finding]:
-    for text in getattr(suite, "notes", ()):
+    for text in (*getattr(suite, "notes", ()), *getattr(suite, "warnings", ())):
         yield Finding(False, text)
     folded: dict[str, str] = {}
     shares = []
