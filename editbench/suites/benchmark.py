@@ -73,6 +73,15 @@ class Row:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An item that can be no scenario, such as one without a source picture: counted in the notes, never silent."""
+
+    id: str
+    reason: str
+    """The same for all items that are left out for it."""
+
+
 @runtime_checkable
 class Layout(Protocol):
     """A loader: a frozen dataclass, its fields are the options of its spec, `path` first."""
@@ -85,7 +94,7 @@ class Layout(Protocol):
     def terms(self) -> Terms:
         """Source, licence, citation, open questions."""
 
-    def rows(self) -> Iterator[Row | EditbenchError]:
+    def rows(self) -> Iterator[Row | LeftOut | EditbenchError]:
         """Yield every scenario in the benchmark's own order.
 
         What is wrong with one item is yielded as an error in its place (see `manifests.each`), so that `check suite`
@@ -116,9 +125,13 @@ class Benchmark:
         digest = hashlib.sha256(f"{INDEX_VERSION} {self.name}\n".encode())
         coverage = Coverage(layout.path)
         seen: set[bytes] = set()
+        left_out: dict[str, list[str]] = {}
         for row in layout.rows():
             if isinstance(row, EditbenchError):
                 raise row
+            if isinstance(row, LeftOut):
+                left_out.setdefault(row.reason, []).append(row.id)
+                continue
             _check_id(row.id, seen, self.name)
             mask = None if row.mask is None else row.mask.get("picture")
             coverage.count(row.id, {"source": row.source, "mask": mask, "target": row.target})
@@ -131,6 +144,9 @@ class Benchmark:
             raise EditbenchError(f"{layout.path} has no scenarios: {layout.terms.title} is at {layout.terms.home}")
         self.identity = digest.hexdigest()
         self._coverage = coverage.notes()
+        self._left_out = tuple(
+            f"{len(ids)} items are left out: {reason} (first: {printable(ids[0])})" for reason, ids in left_out.items()
+        )
 
     @property
     def name(self) -> str:
@@ -156,20 +172,27 @@ class Benchmark:
         terms = self.layout.terms
         revision = f"revision {self.identity[:12]} (hash of what its files say)"
         about = f"{terms.title}, licence: {self.licence}; cite {terms.citation}; from {terms.home}"
-        return (revision, about, *(f"unconfirmed: {text}" for text in terms.unconfirmed))
+        return (revision, about, *(f"unconfirmed: {text}" for text in terms.unconfirmed), *self._left_out)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What may be wrong with this copy: pictures that are missing, masks that look inverted in a sample."""
-        return (*self._coverage, *self._inverted())
+        return (*self._coverage, *self._polarity())
 
-    def _inverted(self) -> Iterator[str]:
+    def _polarity(self) -> Iterator[str]:
         step = max(len(self) // LOOKED_AT, 1)
-        shares = []
+        shares, inferred = [], ""
         for index in range(0, len(self), step):
-            if self.row(index).mask is not None:
+            mask = self.row(index).mask
+            if mask is not None:
+                inferred = mask["polarity"] if mask.get("inferred") else inferred
                 with contextlib.suppress(InvalidImage):  # counted and named when it is its turn
                     shares.append(float(self[index].mask.mean()))
+        if inferred and shares:
+            yield (
+                f"that masks are {inferred} is inferred, not documented: by it, {len(shares)} masks looked at cover "
+                f"{np.median(shares):.0%} of their picture (median); the option `polarity` overrules it"
+            )
         large = sum(share > 0.5 for share in shares)
         if large * 2 > len(shares):
             yield (
@@ -224,7 +247,8 @@ def problems(layout: Layout) -> list[str]:
             try:
                 if isinstance(row, EditbenchError):
                     raise row
-                _check_id(row.id, seen, type(layout).__name__)
+                if isinstance(row, Row):
+                    _check_id(row.id, seen, type(layout).__name__)
             except EditbenchError as error:
                 found.append(str(error))
     except EditbenchError as error:
