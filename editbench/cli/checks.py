@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ def list_(
     from editbench.recipes import recipes
     from editbench.records import dumps
     from editbench.registry import names
+    from editbench.suites import published_terms
 
     if cards:
         from editbench.cards import page
@@ -46,13 +48,18 @@ def list_(
     if kind and kind not in kinds:
         raise EditbenchError(f"unknown kind {kind!r}, expected {', '.join(kinds)}{did_you_mean(kind, kinds)}")
     chosen = {plural: listed() for plural, listed in kinds.items() if kind in ("", plural)}
+    terms = published_terms() if kind == "suites" else {}
     if json:
-        print(dumps(chosen))
+        print(dumps({**chosen, "terms": {name: asdict(found) for name, found in terms.items()}} if terms else chosen))
         return
     for plural, entries in chosen.items():
         print(f"{plural}:")
+        width = max([16, *map(len, entries)])
         for name, about in entries.items():
-            print(f"  {name:16} {printable(about)}")
+            print(f"  {name:{width}} {printable(about)}")
+            if name in terms:
+                print(f"  {'':{width}}   from {terms[name].home}")
+                print(f"  {'':{width}}   licence: {terms[name].licence}; redistribution: {terms[name].redistribution}")
 
 
 @check_app.command("suite")

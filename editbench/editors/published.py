@@ -26,7 +26,7 @@ class Geditv2Gallery:
     """
 
     path: Path = bare()
-    model: str
+    model: str = field(kw_only=True)
     mask_access: MaskAccess = "none"
 
     def prepare(self, suite: Suite) -> list[str]:
@@ -83,9 +83,9 @@ class IcebenchOutputs:
             raise EditbenchError(f"{self.path}: malformed JSON ({error})") from None
         if not isinstance(listed, dict) or not all(isinstance(place, str) for place in listed.values()):
             raise EditbenchError(f'{self.path}: expected one object {{"item id": "path of an image", …}}')
-        ids = {str(scenario.metadata.get("item_id", scenario.id)): scenario.id for scenario in suite}
+        ids: dict[str, str] = {str(scenario.metadata.get("item_id", scenario.id)): scenario.id for scenario in suite}
         for item_id, place in listed.items():
-            self._images[ids.get(item_id, item_id), 0] = self._found(place)
+            self._images[ids.get(str(item_id), str(item_id)), 0] = self._found(place)
         return missing_and_extra(self.path, self._images, suite)
 
     def answer(self, task: Task) -> object | None:

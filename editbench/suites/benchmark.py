@@ -75,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An item that can be no scenario, such as one without a source picture: counted in the notes, never silent."""
+    """An item that can be no scenario, such as one without a source picture: counted in the warnings, never silent."""
 
     id: str
     reason: str
@@ -172,12 +172,12 @@ class Benchmark:
         terms = self.layout.terms
         revision = f"revision {self.identity[:12]} (hash of what its files say)"
         about = f"{terms.title}, licence: {self.licence}; cite {terms.citation}; from {terms.home}"
-        return (revision, about, *(f"unconfirmed: {text}" for text in terms.unconfirmed), *self._left_out)
+        return (revision, about, *(f"unconfirmed: {text}" for text in terms.unconfirmed))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What may be wrong with this copy: pictures that are missing, masks that look inverted in a sample."""
-        return (*self._coverage, *self._polarity())
+        """What may be wrong with this copy: items left out, pictures missing, masks that look inverted in a sample."""
+        return (*self._left_out, *self._coverage, *self._polarity())
 
     def _polarity(self) -> Iterator[str]:
         step = max(len(self) // LOOKED_AT, 1)

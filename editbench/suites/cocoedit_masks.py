@@ -10,6 +10,8 @@ from editbench.types import EditbenchError
 Masks = Literal["none", "cocoedit"]
 Polarity = Literal["black=edit", "white=edit"]
 
+INFERRED: Polarity = "black=edit"
+"""Whoever gives the other one knows better."""
 REPOSITORY = "GEditBench_ImgEditBench_with_mask"
 UNCONFIRMED = (
     "With masks=cocoedit: that white is NOT to be edited is inferred from the reward of CoCoEdit's training code; "
@@ -38,12 +40,12 @@ def find_masks(root: Path, folder: str) -> str:
 
 
 def mask_form(picture: str, polarity: Polarity) -> dict[str, Any]:
-    """Return the form of one mask: of any size, with a polarity that nobody documents."""
+    """Return the form of one mask: of any size, with a polarity that nobody documents, unless it is given."""
     return {
         "form": "file",
         "picture": picture,
         "polarity": polarity,
         "threshold": 128,
-        "inferred": True,
+        "inferred": polarity == INFERRED,
         "resize": True,
     }

@@ -1,4 +1,4 @@
-"""EditBench of Imagen Editor (Google): 240 pictures, natural and generated, to be inpainted from one prompt of three."""
+"""EditBench of Imagen Editor (Google): 240 pictures, natural and generated, to be inpainted by one prompt of three."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImgEdit-Bench (arXiv 2505.20275): 737 single edits of nine kinds, a harder part, and sessions of two or three turns."""
+"""ImgEdit-Bench (arXiv 2505.20275): 737 single edits of nine kinds, a harder part, sessions of two or three turns."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ MANIFESTS = {
     "basic": ("basic_edit.json", "Basic/basic_edit.json", "singleturn.json", "singleturn/singleturn.json"),
     "uge": ("UGE_edit.json", "UGE/UGE_edit.json"),
 }
-PICTURES = {
-    "basic": ("", "singleturn", "original_images"),
-    "uge": ("", "UGE"),
-    "multiturn": ("", "multiturn", "Multiturn"),
-}
+PICTURES = {"basic": ("", "singleturn", "original_images"), "uge": ("", "UGE")}
 """Folders below the benchmark's one in which pictures are looked for."""
 
 
@@ -81,12 +77,10 @@ class ImgEdit:
         ),
     )
 
-    def __post_init__(self) -> None:
-        if self.masks == "cocoedit" and self.part != "basic":
-            raise EditbenchError("imgedit: masks=cocoedit are those of part=basic: no others are known")
-
     def rows(self) -> Iterator[Row | EditbenchError]:
         """Yield the entries of the part's files, in their order."""
+        if self.masks == "cocoedit" and self.part != "basic":
+            raise EditbenchError("imgedit: masks=cocoedit are those of part=basic: no others are known")
         if self.part == "multiturn":
             for manifest in sorted(self.path.glob("[Mm]ultiturn/*.json")):
                 for session in each(read_json(manifest, dict).items(), partial(self._session, manifest)):
@@ -101,26 +95,26 @@ class ImgEdit:
         item = checked(Item, value, f"{manifest}: {key!r}")
         if self.part == "basic" and "edit_type" not in item:
             raise EditbenchError(f"{manifest}: {key!r}: no field 'edit_type'")
-        mask = None if masks is None else f"{masks}/{item['id'].rpartition('.')[0]}_mask.png"
+        mask = f"{masks}/{item['id'].rpartition('.')[0]}_mask.png"
         return Row(
             id=as_id(key),
-            source=self._picture(item["id"]),
+            source=self._picture(item["id"], PICTURES[self.part]),
             instruction=item["prompt"],
             category=item.get("edit_type", self.part),
-            mask=None if mask is None else mask_form(mask, self.polarity),
+            mask=None if masks is None else mask_form(mask, self.polarity),
         )
 
     def _session(self, manifest: Path, entry: tuple[str, object]) -> list[Row]:
         key, value = entry
         item = checked(Session, value, f"{manifest}: {key!r}")
-        chain, picture = as_id(manifest.stem, key), self._picture(item["id"])
-        turns = (item["turn1"], item["turn2"], item.get("turn3"))
+        chain, folder = as_id(manifest.stem, key), manifest.parent.relative_to(self.path).as_posix()
+        picture = self._picture(item["id"], (folder, ""))
+        texts = [text for text in (item["turn1"], item["turn2"], item.get("turn3")) if text]
         return [
             Row(f"{chain}-turn{turn}", picture, text, manifest.stem, chain=chain, turn=turn)
-            for turn, text in enumerate(turns, start=1)
-            if text
+            for turn, text in enumerate(texts, start=1)
         ]
 
-    def _picture(self, name: str) -> str:
-        places = [f"{folder}/{name}".removeprefix("/") for folder in PICTURES[self.part]]
+    def _picture(self, name: str, folders: tuple[str, ...]) -> str:
+        places = [f"{folder}/{name}".removeprefix("/") for folder in folders]
         return next((place for place in places if (self.path / place).is_file()), places[0])

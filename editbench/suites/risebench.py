@@ -15,11 +15,8 @@ from editbench.suites.benchmark import Row, Terms
 from editbench.suites.manifests import as_id, checked, each, find_manifest, read_json
 from editbench.types import EditbenchError
 
-MANIFESTS = (
-    "data_total.json",
-    "data/data_total.json",
-    "datav2_total_w_subtask.json",
-    "data/datav2_total_w_subtask.json",
+MANIFESTS = tuple(
+    f"{folder}{name}" for name in ("data_total.json", "datav2_total_w_subtask.json") for folder in ("", "data/")
 )
 
 
