@@ -145,7 +145,7 @@ class Benchmark:
         self.identity = digest.hexdigest()
         self._coverage = coverage.notes()
         self._left_out = tuple(
-            f"{len(ids)} items are left out: {reason} (first: {printable(ids[0])})" for reason, ids in left_out.items()
+            f"left out: {len(ids)}, {reason} (first: {printable(ids[0])})" for reason, ids in left_out.items()
         )
 
     @property
