@@ -29,6 +29,7 @@ LAYERS = (
     ("loops",),
     # L4
     ("merge", "board", "shapes_tiny", "cards"),
+    ("suite_cards",),
     ("audit",),
     ("report",),
     # L5

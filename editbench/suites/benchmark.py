@@ -24,7 +24,7 @@ from editbench.images import Accepted, InvalidImage, decode, size_text
 from editbench.masks import AcceptedMask
 from editbench.records import dumps, loads
 from editbench.registry import spec_of, written_spec
-from editbench.specs import printable
+from editbench.specs import parse, printable
 from editbench.suites.coverage import Coverage
 from editbench.suites.folder import ID
 from editbench.suites.mask_forms import read_mask
@@ -151,7 +151,9 @@ class Benchmark:
     @property
     def name(self) -> str:
         """Name and options of the loader, without the way to its files."""
-        name, _, options = written_spec(replace(self.layout, path=Path())).partition(":")  # type: ignore[type-var]
+        short = parse(self.spec).name.rpartition(":")[2]  # of a plug-in, what comes after its file or module
+        anywhere: Layout = replace(self.layout, path=Path())  # type: ignore[type-var]
+        name, _, options = written_spec(anywhere, short).partition(":")
         options = options.removeprefix(".").removeprefix(",")
         return f"{name}:{options}" if options else name
 
