@@ -323,9 +323,13 @@ def test_the_list_of_the_hub_lies_beside_the_folder_of_pictures(written):
     folder, expected = written("risebench:PATH")
     (folder / "data" / "data_total.json").rename(folder / "datav2_total_w_subtask.json")
     assert states(load_suite(f"risebench:{folder}")) == ["ok"] * len(expected)
-    (folder / "datav2_total_w_subtask.json").unlink()
-    with pytest.raises(EditbenchError, match=r"has none of data_total.json, data/data_total.json"):
+    (folder / "datav2_total_w_subtask.json").rename(folder / "data_totals.json")
+    with pytest.raises(
+        EditbenchError, match=r"has none of data_total.json, data/data_.*did you mean 'data_totals.json'"
+    ):
         load_suite(f"risebench:{folder}")
+    with pytest.raises(EditbenchError, match=r"no folder .*elsewhere"):
+        load_suite(f"risebench:{folder / 'elsewhere'}")
 
 
 # ------------------------------------------------------------------------------------------------- ice-bench

@@ -18,13 +18,13 @@ MANIFESTS = ("dataset/data.jsonl", "data.jsonl", "data/data.jsonl")
 
 
 class Item(TypedDict):
-    """One line of `data.jsonl`; a picture that a task does not have is an empty text."""
+    """One line of `data.jsonl`; pictures that a task does not have are an empty text, or an empty list."""
 
     ItemID: str
     Task: str
     SourceImage: str
     SourceMask: str
-    ReferenceImages: list[str]
+    ReferenceImages: list[str] | str
     Instruction: str
     TargetCaption: str
 

@@ -29,12 +29,15 @@ def find_manifest(root: Path, *names: str) -> Path:
         *names: relative to it.
 
     Raises:
-        EditbenchError: if none is there; one of a similar name beside it gets a hint.
+        EditbenchError: if none is there; one of a similar name in the folder gets a hint.
     """
-    found = next((root / name for name in names if (root / name).is_file()), None)
-    if found is None and len(names) > 1 and root.is_dir():
-        raise EditbenchError(f"{root} has none of {', '.join(names)}")
-    return found or root / names[0]
+    if not root.is_dir():
+        raise EditbenchError(f"no folder {root}")
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    hint = did_you_mean(names[0], [found.name for found in root.iterdir()])
+    raise EditbenchError(f"{root} has none of {', '.join(names)}{hint}")
 
 
 def read_json(path: Path, expected: type[Item], nan_is_null: bool = False) -> Item:
