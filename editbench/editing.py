@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from editbench.batches import BatchSizes, run_in_batches
+from editbench.chains import TurnMissing
 from editbench.execute import Attempt, Executor, InProcess, judge, timed
 from editbench.images import Accepted, InvalidImage, align
 from editbench.isolation import Worker
@@ -22,6 +23,8 @@ def needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
     cell = cells.get(task.key)
     if cell is None or cell.edit["edit_status"] == "not_run":
         return True
+    if plan.chains is not None and cell.edit.get("given_sha256") != plan.chains.given_sha256(task, cells):
+        return True  # the turn before was made again
     if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
         return True  # a finished image may have been replaced since it was looked up
     if cell.edit["edit_status"] == "ok":
@@ -32,8 +35,8 @@ def needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
 def is_news(event: Mapping[str, Any], cells: Mapping[Key, Cell]) -> bool:
     """Whether an edit is another one than the journal has: equal ones keep their values."""
     cell = cells.get((event["scenario_id"], event["repeat"]))
-    told = ("edit_status", "edit_sha256", "pixels_sha256", "reason", "flags", "attempts")
-    return cell is None or any(cell.edit[name] != event[name] for name in told)
+    told = ("edit_status", "edit_sha256", "pixels_sha256", "given_sha256", "reason", "flags", "attempts")
+    return cell is None or any(cell.edit.get(name) != event.get(name) for name in told)
 
 
 def executor_of(plan: Plan) -> Executor | None:
@@ -53,7 +56,9 @@ def edit_batch(
     attempts: dict[int, Attempt] = {}
     for position, task in enumerate(tasks):
         try:
-            _ = task.scenario.pixels_sha256
+            _ = task.scenario.pixels_sha256, task.shown.source
+        except TurnMissing as missing:
+            attempts[position] = missing.attempt()
         except Exception as error:  # a suite may be anybody's code
             reason = str(error) if isinstance(error, EditbenchError) else stable_reason(error)
             attempts[position] = Attempt("input_invalid", reason=reason)
@@ -92,7 +97,7 @@ def _answer(answers: Answers, task: Task) -> Attempt:
 def _align(plan: Plan, task: Task, attempt: Attempt) -> Attempt:
     if attempt.image is None:
         return attempt
-    height, width = task.scenario.source.shape[:2]
+    height, width = task.shown.source.shape[:2]
     try:
         image, flags = align(Accepted(attempt.image, attempt.flags), height, width, plan.config.align)
     except InvalidImage as error:
@@ -104,7 +109,7 @@ def _align(plan: Plan, task: Task, attempt: Attempt) -> Attempt:
 def _compose(editor: AnyEditor, task: Task, image: Image) -> Image:
     if not isinstance(editor, Composite):
         return image
-    return editor.compose(task.scenario, _compose(editor.editor, task, image))
+    return editor.compose(task.shown, _compose(editor.editor, task, image))
 
 
 def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[str, Any], Image | None]:
@@ -114,6 +119,7 @@ def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[
         "scenario_id": scenario.id,
         "cluster": scenario.cluster,
         "category": scenario.category,
+        "turn": scenario.turn,
         "repeat": task.repeat,
         "edit_status": attempt.status,
         "edit_sha256": None if attempt.image is None else plan.store.write_edit(attempt.image),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from editbench.board import Board, build_boards
+from editbench.board import Board, GroupBy, build_boards
 from editbench.plan import LABEL, RunConfig, chosen_suite, read_config
 from editbench.records import RecordFile, read_records
 from editbench.report.gallery import write_gallery
@@ -27,8 +27,12 @@ def is_folder(path: Path) -> bool:
     return (path / "records").is_dir()
 
 
-def load(paths: Iterable[Path]) -> list[Board]:
+def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
     """Build boards from run directories, record files and leaderboards folders.
+
+    Args:
+        paths: where records are.
+        by: one board for every turn, or every category, of each suite.
 
     Raises:
         EditbenchError: for a path that is none of these, or records that do not fit together.
@@ -38,13 +42,13 @@ def load(paths: Iterable[Path]) -> list[Board]:
     for path in paths:
         if is_folder(path):
             committed = _committed(path)
-            boards += [board for name in NAMED for board in build_boards(committed.pop(name, ()))]
+            boards += [board for name in NAMED for board in build_boards(committed.pop(name, ()), by)]
             files += [file for name in sorted(committed) for file in committed[name]]
         elif path.is_file():
             files.append(read_records(path))
         else:
             files.append(RunStore(path).records())
-    return build_boards(files) + boards
+    return build_boards(files, by) + boards
 
 
 def export(boards: Sequence[Board], csv: Path | None, html: Path | None) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,10 +129,11 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
             executor.log_to(store.path / "logs" / f"{shard}.log")
         cells = store.cells()
         store.append([{"type": "start", "signatures": plan.signatures}])
-        total = len(range(index - 1, plan.total, count))
+        waves = _waves(plan, index, count)
+        total = sum(map(len, waves))
         done = failed = 0
         started = not isinstance(executor, InProcess)  # a worker has, or else it would not be there
-        for batch in _batches(plan, index, count, sizes):
+        for batch in _all_batches(plan, waves, sizes, cells):
             images: dict[Key, Image] = {}
             for task in batch:
                 _check_same_pixels(plan, task, cells.get(task.key))
@@ -143,6 +144,9 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
                     executor.start()
                     started = True
                 finished = edit_batch(plan, executor, wanting, sizes)
+                if (chains := plan.chains) is not None:
+                    for (event, _), task in zip(finished, wanting, strict=True):
+                        event["given_sha256"] = chains.given_sha256(task, cells)
                 finished = [(event, image) for event, image in finished if is_news(event, cells)]
                 store.append([event for event, _ in finished])
                 for event, image in finished:
@@ -184,14 +188,34 @@ def batch_sizes(plan: Plan) -> BatchSizes:
     return BatchSizes(told if isinstance(told, int) else asked, mixed, growing=told == "auto")
 
 
-def _batches(plan: Plan, index: int, count: int, sizes: BatchSizes) -> Iterator[list[Task]]:
-    """Yield the tasks of a shard in batches, of one image size each unless sizes may mix.
+def _waves(plan: Plan, index: int, count: int) -> list[Sequence[int]]:
+    """Return the tasks of a shard, counted through all repeats, in the order of work.
+
+    What comes in a later wave may need what was made in the one before; a chain of own outputs stays in one shard.
+    """
+    repeats = plan.config.repeats
+    if plan.chains is None:
+        return [range(index - 1, plan.total, count)]
+    return [
+        [place * repeats + repeat for chain, place in wave if chain % count == index - 1 for repeat in range(repeats)]
+        for wave in plan.chains.waves
+    ]
+
+
+def _all_batches(
+    plan: Plan, waves: Sequence[Sequence[int]], sizes: BatchSizes, cells: Mapping[Key, Cell]
+) -> Iterator[list[Task]]:
+    for wave in waves:
+        yield from _batches((_task(plan, position, cells) for position in wave), sizes)
+
+
+def _batches(tasks: Iterable[Task], sizes: BatchSizes) -> Iterator[list[Task]]:
+    """Yield tasks in batches, of one image size each unless sizes may mix.
 
     It looks a few batches ahead for more of one size. What cannot be read is alone.
     """
     alike: dict[Size, list[Task]] = {}
-    for position in range(index - 1, plan.total, count):
-        task = _task(plan, position)
+    for task in tasks:
         size = _size_of(task, sizes)
         if size is None:
             yield [task]
@@ -204,15 +228,16 @@ def _batches(plan: Plan, index: int, count: int, sizes: BatchSizes) -> Iterator[
     yield from alike.values()
 
 
-def _task(plan: Plan, position: int) -> Task:
-    repeats, config = plan.config.repeats, plan.config
-    scenario, repeat = plan.suite[position // repeats], position % repeats
-    return Task(scenario, repeat, sample_seed(config.seed, scenario.id, 0 if config.same_seed else repeat))
+def _task(plan: Plan, position: int, cells: Mapping[Key, Cell]) -> Task:
+    place, repeat = divmod(position, plan.config.repeats)
+    scenario, config = plan.suite[place], plan.config
+    task = Task(scenario, repeat, sample_seed(config.seed, scenario.id, 0 if config.same_seed else repeat))
+    return task if plan.chains is None else plan.chains.given(task, cells, plan.store)
 
 
 def _size_of(task: Task, sizes: BatchSizes) -> Size | None:
     try:
-        return sizes.bucket(task.scenario.source)
+        return sizes.bucket(task.shown.source)
     except Exception:  # a suite may be anybody's code
         return None
 
@@ -237,7 +262,7 @@ def _score_batch(
         if status == "ok":
             image = images.get(task.key)
             image = plan.store.read_edit(cell.edit["edit_sha256"]) if image is None else image
-            waiting.setdefault(missing, []).append((task, Sample(task.scenario, image)))
+            waiting.setdefault(missing, []).append((task, Sample(task.shown, image)))
         elif status == "input_invalid":
             events.append(_score_event(task, dict.fromkeys(missing, INPUT_INVALID)))
         else:

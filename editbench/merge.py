@@ -10,8 +10,8 @@ from typing import TypeAlias
 from editbench.images import encode_png
 from editbench.loops import is_complete
 from editbench.plan import RunConfig, chosen_suite
-from editbench.records import Header, differences
-from editbench.store import Cell, Key, RunStore, write_whole
+from editbench.records import Header
+from editbench.store import Cell, Key, RunStore, differences, write_whole
 from editbench.types import EditbenchError
 
 Found: TypeAlias = dict[Key, tuple[Cell, RunStore]]

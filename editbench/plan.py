@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from editbench.chains import Chains, chains_of, own_chains
 from editbench.editors import answers_sha256, code_sha256
 from editbench.images import AlignPolicy
 from editbench.isolation import MAX_DEATHS, Limits, memory_bytes
@@ -69,6 +70,8 @@ class RunConfig:
     """Share (below 1) or count of failed edits above which the exit code is 3."""
     shard: str = "1/1"
     """i/n: only every n-th task, starting with the i-th."""
+    chain: Literal["truth", "own"] = "truth"
+    """What a later turn of a chain starts from: the suite's picture, or what the editor made of the turn before."""
     output_dir: str | None = None
     """The run directory; by default runs/<suite>/<label>."""
 
@@ -131,6 +134,11 @@ class Plan:
         return {spec: self.header.signature(spec) for spec in self.metrics}
 
     @cached_property
+    def chains(self) -> Chains | None:
+        """The order of turns that go on from the editor's own outputs; None where none does."""
+        return chains_of(self.suite) if self.config.chain == "own" else None
+
+    @cached_property
     def drift(self) -> tuple[str, ...]:
         """Where metrics do not have the values on the canaries that they had when they were written, one line each."""
         return tuple(drift(self.metrics))
@@ -170,7 +178,9 @@ def make_plan(
         raise EditbenchError(
             f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
         )
-    whole = suite.suite if isinstance(suite, Selection) else suite
+    whole = suite
+    while isinstance(whole, Selection):
+        whole = whole.suite
     warnings = [*getattr(whole, "warnings", ()), *_prepare(chosen, suite)]
     header = Header(
         suite=SuiteInfo(suite.name, suite.identity, len(suite), spec_of(whole)),
@@ -210,7 +220,12 @@ def _recorded_metrics(store: RunStore, given: Mapping[str, Metric]) -> dict[str,
 
 
 def chosen_suite(config: RunConfig) -> Suite:
-    """Return the suite of a configuration, or the selection of it that is asked for."""
+    """Return the suite of a configuration, or the selection of it that is asked for, as chains if they are."""
+    selected = _selected(config)
+    return own_chains(selected) if config.chain == "own" else selected
+
+
+def _selected(config: RunConfig) -> Suite:
     suite = load_suite(config.suite)
     given = [name for name in ("sample_id", "each", "limit") if getattr(config, name) not in (None, ())]
     if len(given) > 1:

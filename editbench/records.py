@@ -174,18 +174,6 @@ def _header_type() -> Any:
     return TypeAdapter(Header)
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return one line for each leaf that differs between two JSON objects: `editor.spec: 'a' -> 'b'`."""
-    lines = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
-    return lines
-
-
 # ----------------------------------------------------------------------------------------------------- records
 
 
@@ -225,18 +213,22 @@ def value_from_json(data: Any) -> Value:
     raise ValueError(f"metric value {data!r}, expected one of value, undefined, error")
 
 
+_OPTIONAL: dict[str, Any] = {"reason": None, "flags": [], "turn": 1}
+"""Left out of a line where they have this value."""
+
+
 def record_to_json(record: Record) -> dict[str, Any]:
-    """Return a record as JSON data; absent reason and flags are left out."""
+    """Return a record as JSON data; absent reason and flags, and a first turn, are left out."""
     data = {f.name: getattr(record, f.name) for f in fields(record)}
     data["values"] = {spec: value_to_json(value) for spec, value in record.values.items()}
     data["flags"] = list(record.flags)
-    return {key: value for key, value in data.items() if key not in ("reason", "flags") or value}
+    return {key: value for key, value in data.items() if _OPTIONAL.get(key, ...) != value}
 
 
 def record_from_json(data: Any) -> Record:
     """Read a record back; raises ValueError with what is wrong."""
     names = {f.name for f in fields(Record)}
-    if not isinstance(data, dict) or not names - {"reason", "flags"} <= set(data) <= names:
+    if not isinstance(data, dict) or not names.difference(_OPTIONAL) <= set(data) <= names:
         found = sorted(data) if isinstance(data, dict) else type(data).__name__
         raise ValueError(f"record with fields {found}, expected {sorted(names)}")
     if data["edit_status"] not in EDIT_STATUSES:
@@ -248,8 +240,10 @@ def record_from_json(data: Any) -> Record:
     hashes, status = (data["edit_sha256"], data["pixels_sha256"]), data["edit_status"]
     if [name is not None for name in hashes] != [status == "ok", status != "input_invalid"]:
         raise ValueError(f"edit_status {status!r} with edit_sha256 {hashes[0]!r} and pixels_sha256 {hashes[1]!r}")
-    if type(data["repeat"]) is not int or data["repeat"] < 0:
-        raise ValueError(f"repeat {data['repeat']!r}, expected a whole number from 0")
+    for name, least in (("repeat", 0), ("turn", 1)):
+        number = data.get(name, least)
+        if type(number) is not int or number < least:
+            raise ValueError(f"{name} {number!r}, expected a whole number from {least}")
     flags = data.get("flags", [])
     if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
         raise ValueError(f"flags {flags!r}, expected a list of texts")

@@ -19,7 +19,6 @@ from editbench.records import (
     Header,
     InvalidRecords,
     RecordFile,
-    differences,
     dumps,
     format_records,
     loads,
@@ -287,3 +286,15 @@ class RunStore:
 
 def _fixed(header: Header) -> dict[str, Any]:
     return {key: value for key, value in header.to_json().items() if key not in ("metrics", "schema")}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return one line for each leaf that differs between two JSON objects: `editor.spec: 'a' -> 'b'`."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return lines

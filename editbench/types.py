@@ -232,6 +232,13 @@ class Task:
     scenario: Scenario
     repeat: int
     seed: int
+    given: Scenario | None = None
+    """In a chain of the editor's own outputs, a later turn: the scenario with the output before it as its source."""
+
+    @property
+    def shown(self) -> Scenario:
+        """What the editor and the metrics see."""
+        return self.scenario if self.given is None else self.given
 
     @property
     def key(self) -> tuple[str, int]:
@@ -240,7 +247,7 @@ class Task:
 
     def request(self, access: MaskAccess) -> EditRequest:
         """Return what an editor of this `mask_access` may see, in arrays of its own."""
-        scenario = self.scenario
+        scenario = self.shown
         return EditRequest(
             source=scenario.source.copy(),
             instruction=scenario.instruction,
@@ -402,4 +409,5 @@ class Record:
     """Hash of the scenario's pixels; None if they could not be read."""
     reason: str | None = None
     flags: tuple[str, ...] = ()
+    turn: int = 1
     values: Mapping[str, Value] = field(default_factory=dict)

@@ -24,6 +24,7 @@ LAYERS = (
     ("worker", "isolation", "batches"),
     ("placement",),
     # L3
+    ("chains",),
     ("plan", "serve"),
     ("editing",),
     ("loops",),

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import json
 import math
@@ -14,7 +15,6 @@ from editbench.records import (
     InvalidRecords,
     MetricInfo,
     SuiteInfo,
-    differences,
     dumps,
     format_records,
     loads,
@@ -24,6 +24,7 @@ from editbench.records import (
     value_from_json,
     value_to_json,
 )
+from editbench.store import differences
 from editbench.types import EDIT_STATUSES, Failed, Record, Undefined
 
 PSNR = "psnr:region=keep"
@@ -303,7 +304,13 @@ def test_a_record_file_comes_back_to_the_byte(tmp_path_factory, originals):
     assert b"".join(format_records(file.header, file.records)) == path.read_bytes()
 
 
-def test_absent_reason_and_flags_are_left_out():
+def test_a_later_turn_is_written_and_read_back():
+    later = dataclasses.replace(record(), turn=2)
+    assert record_to_json(later)["turn"] == 2
+    assert record_from_json(record_to_json(later)) == later
+
+
+def test_absent_reason_and_flags_and_a_first_turn_are_left_out():
     assert set(record_to_json(record())) == {
         "scenario_id", "cluster", "category", "repeat", "edit_status", "edit_sha256", "pixels_sha256", "values",
     }  # fmt: skip
@@ -334,6 +341,8 @@ def test_a_value_is_one_of_three_things():
         ("repeat", True),
         ("repeat", "0"),
         ("repeat", -1),
+        ("turn", 0),
+        ("turn", True),
         ("scenario_id", 1),
         ("cluster", None),
         ("category", None),

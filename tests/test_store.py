@@ -34,7 +34,7 @@ SMALL = {"suite": "shapes@1:size=64", "limit": 4}
 
 def edit(scenario_id, status="ok", **more):
     return {
-        "type": "edit", "scenario_id": scenario_id, "cluster": "c", "category": "recolour", "repeat": 0,
+        "type": "edit", "scenario_id": scenario_id, "cluster": "c", "category": "recolour", "turn": 1, "repeat": 0,
         "edit_status": status, "edit_sha256": "e" * 64 if status == "ok" else None,
         "pixels_sha256": None if status == "input_invalid" else "a" * 64, "reason": None, "flags": [], **more,
     }  # fmt: skip

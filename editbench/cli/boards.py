@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from editbench.cli.app import app, reported
+from editbench.specs import did_you_mean
+from editbench.types import EditbenchError
+
+if TYPE_CHECKING:
+    from editbench.board import GroupBy
 
 
 @app.command()
@@ -17,12 +22,13 @@ def board(
     paths: Annotated[list[Path], typer.Argument(help="Run directories, record files, or a leaderboards folder.")],
     csv: Annotated[Path | None, typer.Option(help="Write the long table here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
+    by: Annotated[str | None, typer.Option(help="A table for every turn or category of a suite.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Leaderboards: write nothing, exit 5 if stale.")] = False,
 ) -> None:
     """Compare runs: print the board; or regenerate (or --check) the CSVs and pages of a leaderboards folder."""
     from editbench import console, leaderboards
 
-    if len(paths) == 1 and leaderboards.is_folder(paths[0]):
+    if by is None and len(paths) == 1 and leaderboards.is_folder(paths[0]):
         if check:
             stale = leaderboards.check(paths[0])
             for path in stale:
@@ -34,10 +40,23 @@ def board(
             for path in leaderboards.write(paths[0]):
                 print(path)
         return
-    boards = leaderboards.load(paths)
+    boards = leaderboards.load(paths, group_by(by))
     console.show_boards(boards)
     for path in leaderboards.export(boards, csv, html):
         print(path)
+
+
+def group_by(text: str | None) -> GroupBy | None:
+    """Return what to split boards by; a mistyped word gets a hint."""
+    from editbench.board import GroupBy
+
+    known: tuple[GroupBy, ...] = get_args(GroupBy)
+    if text is None:
+        return None
+    for name in known:
+        if text == name:
+            return name
+    raise EditbenchError(f"--by {text}, expected {' or '.join(known)}{did_you_mean(text, known)}")
 
 
 @app.command()

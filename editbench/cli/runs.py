@@ -63,6 +63,10 @@ MaxDeaths = Annotated[
 Retry = Annotated[int | None, typer.Option("--retry-on-error", help="Try a failed edit again N times, same seed.")]
 FailOn = Annotated[float | None, typer.Option("--fail-on-error", help="Exit 3 above this share (<1) or count.")]
 Shard = Annotated[str | None, typer.Option(help="i/n: only every n-th task, starting with the i-th.")]
+Chain = Annotated[
+    str | None,
+    typer.Option(help="Later turns start from the suite's picture (truth) or your output (own).", show_default="truth"),
+]
 OutputDir = Annotated[str | None, typer.Option(help="Run directory.", show_default="runs/<suite>/<label>")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, edit nothing.")]
 
@@ -88,6 +92,7 @@ def _run_command(score: bool) -> Callable[..., None]:
         retry_on_error: Retry = None,
         fail_on_error: FailOn = None,
         shard: Shard = None,
+        chain: Chain = None,
         output_dir: OutputDir = None,
         config: Config = None,
         dry_run: DryRun = False,

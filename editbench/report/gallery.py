@@ -180,7 +180,7 @@ def _cards(
         waiting.setdefault(record.scenario_id, []).append(record)
     for scenario in suite:
         records = waiting.pop(scenario.id, [])
-        for record, pictures in zip(records, _pictures(store, scenario, records, output_dir), strict=True):
+        for record, pictures in zip(records, _pictures(store, scenario, records, cells, output_dir), strict=True):
             cell = cells.get((record.scenario_id, record.repeat))
             cost = f"{cell.edit['seconds']:.3g} s, {cell.edit['peak_bytes'] / 2**20:.0f} MiB" if cell else ""
             values = tuple(_shown(record, mean) for mean in means)
@@ -203,7 +203,13 @@ def _shown(record: Record, mean: Mean) -> Shown:
     return Shown(mean, "error", "error", value.reason, "")
 
 
-def _pictures(store: RunStore, scenario: Scenario, records: Iterable[Record], output_dir: Path) -> Iterator[Pictures]:
+def _pictures(
+    store: RunStore,
+    scenario: Scenario,
+    records: Iterable[Record],
+    cells: Mapping[Key, JournalCell],
+    output_dir: Path,
+) -> Iterator[Pictures]:
     try:
         pixels_sha256 = scenario.pixels_sha256
     except Exception as error:  # a suite may be anybody's code
@@ -213,19 +219,24 @@ def _pictures(store: RunStore, scenario: Scenario, records: Iterable[Record], ou
     def written(image: Any) -> str:
         return f"{PICTURES}/{write_picture(image, output_dir / PICTURES)}"
 
-    source, mask = thumbnail(scenario.source), thumbnail_mask(scenario.mask)
+    mask = thumbnail_mask(scenario.mask)
     for record in records:
         if record.pixels_sha256 not in (None, pixels_sha256):
             yield Pictures(problem="the scenario has other pixels than when it was edited")
             continue
-        before = Pictures(written(source), written(overlay(source, mask)))
-        if record.edit_sha256 is None:
-            yield before
-            continue
+        cell = cells.get((record.scenario_id, record.repeat))
+        given = None if cell is None else cell.edit.get("given_sha256")
+        before = Pictures()
         try:
+            shown = scenario.source if given is None else store.read_edit(given)
+            source = thumbnail(shown)
+            before = Pictures(written(source), written(overlay(source, mask)))
+            if record.edit_sha256 is None:
+                yield before
+                continue
             output = store.read_edit(record.edit_sha256)
         except InvalidImage as error:
             yield Pictures(before.source, before.mask, problem=str(error))
             continue
-        difference = outline(thumbnail(heat_map(scenario.source, output)), mask)
+        difference = outline(thumbnail(heat_map(shown, output)), mask)
         yield Pictures(before.source, before.mask, written(thumbnail(output)), written(difference))
