@@ -266,6 +266,19 @@ def test_the_harder_part_has_no_types_and_no_part_has_masks_but_the_basic_one(wr
         load_suite(f"imgedit:{folder},part=uge,masks=cocoedit")
 
 
+def test_a_session_goes_on_from_the_editors_own_output(written):
+    folder, _ = written("imgedit:PATH,part=multiturn")
+    suite, place = f"imgedit:{folder},part=multiturn", str(folder / "run")
+    run = eb.run(negative, suite=suite, metrics="psnr:region=all", chain="own", output_dir=place)
+    made = {record.scenario_id: record.edit_sha256 for record in run.records().records}
+    first, second, third = (made[f"content_memory-1-turn{turn}"] for turn in (1, 2, 3))
+    assert first == third != second
+
+
+def negative(source, instruction, mask, seed):
+    return 255 - source
+
+
 def test_places_that_an_item_names_outside_of_the_folder_are_not_read(written):
     folder, _ = written("imgedit:PATH")
     PILImage.new("RGB", (32, 32)).save(folder.parent / "secret.jpg")

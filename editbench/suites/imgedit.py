@@ -49,7 +49,7 @@ class ImgEdit:
     It has no masks: the whole picture may change. CoCoEdit's authors drew some for the basic part;
     `imgedit:PATH,masks=cocoedit` reads them from `PATH/imgedit/singleturn/<category>/<name>_mask.png`, brought to the
     size of the picture. A session of the multi-turn part is a chain; no pictures between its turns exist, so every
-    turn has the first picture as its source, and only an editor's own chain is what its authors mean.
+    turn has the first picture as its source: run it with `--chain own`, which is what its authors mean.
 
     Args:
         path: the folder that holds it all.
