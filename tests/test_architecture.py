@@ -31,6 +31,7 @@ LAYERS = (
     # L4
     ("values",),
     ("merge", "board", "shapes_tiny", "cards", "convert_hatie"),
+    ("suite_cards",),
     ("audit", "compare", "splits"),
     ("report",),
     # L5

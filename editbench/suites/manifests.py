@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import codecs
+import csv
+import io
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,16 +22,46 @@ Made = TypeVar("Made")
 
 _MARK = codecs.BOM_UTF8
 
+_NAN = re.compile(r'("(?:[^"\\]|\\.)*")|\bNaN\b')
+"""A JSON text, passed over, or a NaN outside of any."""
 
-def read_json(path: Path, expected: type[Item]) -> Item:
+
+def find_manifest(root: Path, *names: str) -> Path:
+    """Return the first of some files that is there, as versions and downloads of a benchmark differ in their place.
+
+    Args:
+        root: the benchmark's folder.
+        *names: relative to it.
+
+    Raises:
+        EditbenchError: if none is there; one of a similar name in the folder gets a hint.
+    """
+    if not root.is_dir():
+        raise EditbenchError(f"no folder {root}")
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    hint = did_you_mean(names[0], [found.name for found in root.iterdir()])
+    raise EditbenchError(f"{root} has none of {', '.join(names)}{hint}")
+
+
+def read_json(path: Path, expected: type[Item], nan_is_null: bool = False) -> Item:
     """Read a JSON file of an expected type (`dict`, `list`).
 
     A byte order mark and any line ends are accepted; duplicate keys and non-finite numbers are not.
 
+    Args:
+        path: the file.
+        expected: type of the whole.
+        nan_is_null: read NaN as null: where a benchmark is known to have it, since pandas writes absent values so.
+
     Raises:
         EditbenchError: naming the file and what is wrong.
     """
-    data = parse_json(read_text(path), str(path))
+    text = read_text(path)
+    if nan_is_null:
+        text = _NAN.sub(lambda match: match[1] or "null", text)
+    data = parse_json(text, str(path))
     if not isinstance(data, expected):
         raise EditbenchError(f"{path}: {type(data).__name__}, expected {expected.__name__}")
     return data
@@ -52,6 +84,31 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         raise no_file(path) from None
     except OSError as error:
         raise EditbenchError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield `(FILE: row NUMBER, cells)` for every row of a CSV file below its header.
+
+    Args:
+        path: the file.
+        columns: those that it must have; others are kept.
+
+    Raises:
+        EditbenchError: naming the file and a column that is missing, or a row with too few or too many cells.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        names = list(reader.fieldnames or ())
+        for column in columns:
+            if names.count(column) != 1:
+                hint = did_you_mean(column, names) or f" (it has: {', '.join(names)})"
+                raise EditbenchError(f"{path}: {'two columns' if column in names else 'no column'} {column!r}{hint}")
+        for number, cells in enumerate(reader, start=1):
+            if None in cells or None in cells.values():
+                raise EditbenchError(f"{path}: row {number} has too many or too few cells, expected {len(names)}")
+            yield f"{path}: row {number}", cells
+    except csv.Error as error:
+        raise EditbenchError(f"{path}: malformed CSV ({error})") from None
 
 
 def read_text(path: Path) -> str:

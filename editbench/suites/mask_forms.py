@@ -9,7 +9,7 @@ A form is plain data, so that an index can hold it:
   order, `first` being the number of the first pixel.
 
 Any form may have `"resize": true`: a mask of another size than its source is brought to it (nearest neighbour) and
-flagged, instead of refused.
+flagged, instead of refused. `"inferred": true` beside a polarity that nobody documents: its effect is told first.
 """
 
 from __future__ import annotations
