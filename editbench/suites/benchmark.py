@@ -134,7 +134,9 @@ class Benchmark:
 
     @property
     def name(self) -> str:
-        """Name and options of the loader, without the way to its files."""
+        """Name and options of the loader, without the way to its files; or the `name` that the loader has."""
+        if isinstance(given := getattr(self.layout, "name", None), str):
+            return given
         name, _, options = written_spec(replace(self.layout, path=Path())).partition(":")  # type: ignore[type-var]
         options = options.removeprefix(".").removeprefix(",")
         return f"{name}:{options}" if options else name
