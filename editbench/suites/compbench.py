@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -97,16 +97,24 @@ def _linked(found: Sequence[Row | EditbenchError], root: Path) -> Iterator[Row |
     rows = [row for row in found if isinstance(row, Row)]
     made = {_digest(root, row.target): row for row in reversed(rows)}
     before = {row.id: made.get(_digest(root, row.source)) for row in rows}
-    followed = {row.id for row in before.values() if row is not None}
+    paths = {row.id: _path(row, before) for row in rows}
+    followed = {row.id for path in paths.values() for row in path[1:]}
     for row in found:
-        if isinstance(row, EditbenchError):
+        if isinstance(row, EditbenchError) or not (paths[row.id][1:] or row.id in followed):
             yield row
-            continue
-        path = [row]
-        while (earlier := before[path[-1].id]) is not None and earlier not in path:
-            path.append(earlier)
-        alone = len(path) == 1 and row.id not in followed
-        yield row if alone else replace(row, chain=path[-1].id, turn=len(path), cluster=path[-1].cluster)
+        else:
+            first = paths[row.id][-1]
+            yield replace(row, chain=first.id, turn=len(paths[row.id]), cluster=first.cluster)
+
+
+def _path(row: Row, before: Mapping[str, Row | None]) -> list[Row]:
+    """Return a row and those before it, the nearest first; the row alone if that leads back to one of them."""
+    path = [row]
+    while (earlier := before[path[-1].id]) is not None:
+        if earlier in path:
+            return [row]
+        path.append(earlier)
+    return path
 
 
 def _digest(root: Path, picture: Reference | None) -> bytes:

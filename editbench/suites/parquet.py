@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,16 +15,14 @@ from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch
     from pyarrow.parquet import ParquetFile
 
-ROWS = 4
-"""So many pictures of a column are turned into Python objects at a time."""
-
 COLUMNS = 4
-"""So many columns stay open, each with the row group that it reads: a source, a mask, a target and an answer."""
+"""So many columns are in memory, one row group of each: a source, a mask, a target and an answer."""
 
-BUFFER = 1 << 20
-"""Bytes read ahead. Without it the compressed form of a whole row group would be in memory beside its pictures."""
+ROWS = 16
+"""Rows of a batch. A column of more than 2 GB in one row group cannot be read as a whole."""
 
 
 def find_tables(folder: Path, split: str = "") -> list[Path]:
@@ -219,32 +218,30 @@ _lock = Lock()
 
 
 class _Column:
-    """One column, a few rows of which are in memory; reading on is cheap, going back begins at a row group."""
+    """One column of a table, of which the row group that was asked for last is in memory, as files, not as pixels."""
 
     def __init__(self, table: Path, column: str) -> None:
-        self._file = _open(table)
-        self._table, self._column = table, column
+        self._file, self._column = _open(table), column
         sizes = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
         self._starts = [sum(sizes[:group]) for group in range(len(sizes) + 1)]
-        self._batches: Iterator[Any] = iter(())
-        self._first, self._rows, self._group = 0, [], -1  # type: tuple[int, list[Any], int]
+        self._group, self._batches = -1, []  # type: tuple[int, list[RecordBatch]]
 
     def value(self, row: int) -> Any:
-        from pyarrow import ArrowException
+        from pyarrow import ArrowException, default_memory_pool
 
         if not 0 <= row < self._starts[-1]:
             raise EditbenchError(f"no row {row}: the table has {self._starts[-1]}")
-        group = next(number for number, start in enumerate(self._starts[1:]) if row < start)
-        try:
-            if group != self._group or row < self._first:
-                self._batches = self._file.iter_batches(ROWS, [group], [self._column])
-                self._first, self._rows, self._group = self._starts[group], [], group
-            while row >= self._first + len(self._rows):
-                self._first += len(self._rows)
-                self._rows = next(self._batches).column(0).to_pylist()
-        except (ArrowException, OSError, StopIteration) as error:
-            raise EditbenchError(f"cannot be read: {' '.join(str(error).split())}") from None
-        return self._rows[row - self._first]
+        group = bisect_right(self._starts, row) - 1
+        if group != self._group:
+            self._group, self._batches = -1, []  # so that two groups are never in memory at once
+            try:
+                self._batches = list(self._file.iter_batches(ROWS, [group], [self._column]))
+            except (ArrowException, OSError) as error:
+                raise EditbenchError(f"cannot be read: {' '.join(str(error).split())}") from None
+            default_memory_pool().release_unused()
+            self._group = group
+        batch, place = divmod(row - self._starts[group], ROWS)
+        return self._batches[batch].column(0)[place].as_py()
 
 
 @lru_cache(maxsize=COLUMNS)
@@ -260,6 +257,6 @@ def _open(table: Path) -> ParquetFile:
     from pyarrow import ArrowException
 
     try:
-        return pq.ParquetFile(table, buffer_size=BUFFER)
+        return pq.ParquetFile(table)
     except (ArrowException, OSError) as error:
         raise EditbenchError(f"{table} cannot be read: {' '.join(str(error).split())}") from None
