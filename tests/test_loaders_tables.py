@@ -83,7 +83,7 @@ def test_a_turn_that_goes_on_from_another_picture_is_marked(tmp_path, items):
     name = items[0].id
     edit_sessions(tmp_path, lambda data: data[name][1].update(input=f"{name}-input.png"))
     marks = [scenario.metadata for scenario in load_suite(f"magicbrush:{tmp_path}")]
-    assert marks == [{}, {"input_is_previous_output": False}, {}, {}]
+    assert marks == [{}, {"defects": ["its input is not the output of the turn before"]}, {}, {}]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_turns_that_lead_nowhere_are_alone(tmp_path, items):
     WRITERS[spec].write(tmp_path, items)
     path = split_path(tmp_path, "multi_turn")
     before = [(s.chain, s.turn, s.cluster) for s in load_suite(f"compbench:{tmp_path}")]
-    assert before[1] == ("multi_turn-00000", 2, before[0][2]) and before[2][:2] == (None, 1)
+    assert before[1] == ("multi_turn-0000000", 2, before[0][2]) and before[2][:2] == (None, 1)
     rewrite(path, lambda table: {"edited_image": table["input_image"]})  # each goes on from itself
     assert [s.chain for s in load_suite(f"compbench:{tmp_path}")] == [None] * 4
 
@@ -275,7 +275,7 @@ def test_turns_that_lead_nowhere_are_alone(tmp_path, items):
 def test_equal_captions_are_a_known_defect(tmp_path, items):
     write_emuedit(tmp_path, [items[0], replace(items[1], target_prompt=items[1].source_prompt), *items[2:]])
     found = [scenario.metadata for scenario in load_suite(f"emuedit:{tmp_path}")]
-    assert found == [{}, {"defects": ["output_caption is input_caption"]}, {}, {}]
+    assert found == [{}, {"defects": ["the caption after the edit is the one before it"]}, {}, {}]
     assert len(load_suite(f"emuedit:{tmp_path},split=test")) == 3
 
 
@@ -345,7 +345,7 @@ def test_edits_that_need_a_second_picture_are_left_out_unless_asked_for(tmp_path
     spec = "anyedit:PATH,split=validation"
     WRITERS[spec].write(tmp_path, items)
     some, every = load_suite(f"anyedit:{tmp_path}"), load_suite(f"anyedit:{tmp_path},visual=true")
-    assert [scenario.id for scenario in some] == ["0000001", "0000002", "0000003"]
+    assert [scenario.id for scenario in some] == [f"validation-{number:07d}" for number in (1, 2, 3)]
     assert len(every) == 4 and every[0].metadata == {"second_picture": True} and every[0].category == "visual_reference"
     path = split_path(tmp_path, "validation")
     rewrite(path, lambda table: {"edit_instruction": None, "edit": table["edit_instruction"]})
@@ -448,7 +448,8 @@ def test_a_folder_of_the_table_and_its_parts_are_counted_through(tmp_path, items
     assert [scenario.id for scenario in suite] == [f"test-{number:07d}" for number in range(4)]
     for scenario, item in zip(suite, items, strict=True):
         np.testing.assert_array_equal(scenario.source, item.source)
-    assert len(load_suite(f"hub:{tmp_path}")) == 5
+    every = [scenario.id for scenario in load_suite(f"hub:{tmp_path}")]
+    assert every == [f"test-{number:07d}" for number in range(5)], "no id twice in folders that both have the split"
 
 
 def test_a_cell_without_a_picture_costs_its_own_scenario(tmp_path, items):

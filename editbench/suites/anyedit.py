@@ -33,8 +33,8 @@ class Item(TypedDict):
 class AnyEdit:
     """AnyEdit, as tables of the hub: whole-image scenarios, the edited picture being the target.
 
-    An id is the number of the row in its split. Edits of the types `visual_*` need a second picture, which an editor
-    is not shown here: they are left out unless they are asked for.
+    An id is the split and the number of the row in it. Edits of the types `visual_*` need a second picture, which an
+    editor is not shown here: they are left out unless they are asked for.
 
     Args:
         path: the folder with the tables.
@@ -62,7 +62,7 @@ class AnyEdit:
         """Yield the rows of the tables, in their order."""
         for entry in read_entries(self.path, self.split, Item, PICTURES):
             try:
-                row = _row(entry, self.split)
+                row = _row(entry)
             except EditbenchError as error:
                 yield error
                 continue
@@ -70,14 +70,14 @@ class AnyEdit:
                 yield row
 
 
-def _row(entry: Entry, split: str) -> Row:
+def _row(entry: Entry) -> Row:
     item = checked(Item, entry.values, entry.where)
     instruction = item.get("edit_instruction", item.get("edit"))
     if instruction is None:
         found = ", ".join(entry.values)
         raise EditbenchError(f"{entry.where}: no column 'edit_instruction' or 'edit' (it has: {found} and pictures)")
     source, target = (entry.picture(column) for column in PICTURES)
-    scenario_id = as_id(*([split] if split else []), f"{entry.number:07d}")
+    scenario_id = as_id(entry.id)
     return Row(
         id=scenario_id,
         source=source,

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from typing_extensions import TypedDict
 
-from editbench.images import InvalidImage
 from editbench.masks import MaskPolarity
 from editbench.registry import bare
 from editbench.suites.benchmark import Row, Terms
+from editbench.suites.linked_turns import link_turns
 from editbench.suites.manifests import as_id, checked, each
 from editbench.suites.parquet import Entry, find_tables, read_entries, refuse_early, split_of
-from editbench.suites.pictures import Reference, read_bytes
 from editbench.types import EditbenchError
 
 PICTURES = ("input_image", "edited_image")
@@ -72,54 +69,21 @@ class CompBench:
         """Yield the rows of the tables, in their order."""
         refuse_early(self.path, self.split, "input_image", OLDER)
         for split in [self.split] if self.split else sorted(set(map(split_of, find_tables(self.path)))):
-            found = each(read_entries(self.path, split, Item, PICTURES, ["mask"]), partial(_row, split, self.polarity))
-            yield from _linked(list(found), self.path) if split == "multi_turn" else found
+            found = each(read_entries(self.path, split, Item, PICTURES, ["mask"]), partial(_row, self.polarity))
+            yield from link_turns(list(found), self.path) if split == "multi_turn" else found
 
 
-def _row(split: str, polarity: MaskPolarity, entry: Entry) -> Row:
+def _row(polarity: MaskPolarity, entry: Entry) -> Row:
     item = checked(Item, entry.values, entry.where)
     source, target = (entry.picture(column) for column in PICTURES)
-    mask = {"form": "file", "picture": entry.picture("mask"), "polarity": polarity, "threshold": GREY}
+    form = {"form": "file", "polarity": polarity, "threshold": GREY, "inferred": True}
     return Row(
-        id=as_id(split, f"{entry.number:05d}"),
+        id=as_id(entry.id),
         source=source,
         instruction=item["instruction"],
         category=item["task"],
         cluster=item["image_path"],
-        mask=None if "mask" in entry.empty else mask,
+        mask=None if "mask" in entry.empty else {**form, "picture": entry.picture("mask")},
         target=target,
         metadata={"image_path": item["image_path"], "caption": item["caption"]},
     )
-
-
-def _linked(found: Sequence[Row | EditbenchError], root: Path) -> Iterator[Row | EditbenchError]:
-    """Give rows that follow one another their chain and turn, and one cluster: that of the first."""
-    rows = [row for row in found if isinstance(row, Row)]
-    made = {_digest(root, row.target): row for row in reversed(rows)}
-    before = {row.id: made.get(_digest(root, row.source)) for row in rows}
-    paths = {row.id: _path(row, before) for row in rows}
-    followed = {row.id for path in paths.values() for row in path[1:]}
-    for row in found:
-        if isinstance(row, EditbenchError) or not (paths[row.id][1:] or row.id in followed):
-            yield row
-        else:
-            first = paths[row.id][-1]
-            yield replace(row, chain=first.id, turn=len(paths[row.id]), cluster=first.cluster)
-
-
-def _path(row: Row, before: Mapping[str, Row | None]) -> list[Row]:
-    """Return a row and those before it, the nearest first; the row alone if that leads back to one of them."""
-    path = [row]
-    while (earlier := before[path[-1].id]) is not None:
-        if earlier in path:
-            return [row]
-        path.append(earlier)
-    return path
-
-
-def _digest(root: Path, picture: Reference | None) -> bytes:
-    """Hash of a picture's file; of one that is not there, of where it would be, so that it is equal to no other."""
-    data = repr(picture).encode()
-    with contextlib.suppress(InvalidImage):
-        data = read_bytes(root, picture) if picture is not None else data
-    return hashlib.sha256(data).digest()

@@ -69,5 +69,5 @@ def _row(entry: Entry) -> Row:
         cluster=scenario_id,
         source_prompt=item["input_caption"],
         target_prompt=item["output_caption"],
-        metadata={"defects": ["output_caption is input_caption"]} if same else {},
+        metadata={"defects": ["the caption after the edit is the one before it"]} if same else {},
     )

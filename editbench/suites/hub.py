@@ -107,7 +107,7 @@ class Hub:
         instruction = _text(entry, self.instruction)
         if instruction is None:
             raise EditbenchError(f"{entry.where}: {self.instruction} is empty, expected an instruction")
-        scenario_id = as_id(texts["id"] or as_id(*([self.split] if self.split else []), f"{entry.number:07d}"))
+        scenario_id = as_id(texts["id"] or entry.id)
         turn = entry.values[self.turn] if self.turn else 1
         if type(turn) is not int or turn < 1:
             raise EditbenchError(f"{entry.where}: {self.turn}={turn!r}, expected a whole number from 1")

@@ -37,11 +37,11 @@ class MagicBrush:
 
     The mask is the transparent part (alpha below 255) of a copy of the source; its colours mean nothing. A chain is a
     session, and the source of each turn after the first is the ground truth of the turn before. Where the test set
-    says otherwise, `metadata.input_is_previous_output` is false.
+    says otherwise, the turn has `metadata.defects`.
 
     Args:
         path: the folder that holds `edit_sessions.json`, or tables below it.
-        split: of the tables: `train` or `dev`; by default all that are there.
+        split: of the tables: `train` or `dev`; by default all that are there. Those of ImagenHub's copy overlap.
         captions: which caption of the target is the target prompt. `local`, of the edited part alone, is what the
             authors' CLIP-T uses (`legacy_magicbrush:clip_t`); only `global` ones describe the source as well. The
             tables of the authors have no captions, ImagenHub's copy has.
@@ -103,7 +103,7 @@ def _session(file: Path, captions: Captions, with_source: bool, entry: tuple[str
                 target_prompt=texts.get(turn["output"]),
                 chain=name,
                 turn=number,
-                metadata={} if continues else {"input_is_previous_output": False},
+                metadata={} if continues else {"defects": ["its input is not the output of the turn before"]},
             )
         )
     return rows

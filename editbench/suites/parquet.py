@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -70,11 +71,16 @@ class Entry:
     row: int
     """In its table, counted from 0."""
     number: int
-    """In all tables read together, counted from 0."""
+    """In its split, counted from 0: the same whether or not other splits are read with it."""
     values: Mapping[str, Any]
     """By column, pictures left out."""
     empty: frozenset[str]
     """Columns of pictures that have none in this row."""
+
+    @property
+    def id(self) -> str:
+        """Split and number, for rows that have no name of their own."""
+        return f"{split_of(self.table)}-{self.number:07d}"
 
     @property
     def where(self) -> str:
@@ -123,7 +129,7 @@ def read_columns(
     Raises:
         EditbenchError: naming the table and a column that is missing or holds no pictures.
     """
-    number = 0
+    counted: Counter[str] = Counter()
     for table in find_tables(folder, split):
         kinds = {field.name: field.type for field in _open(table).schema_arrow}
         there = [name for name in optional_pictures if str(kinds.get(name, "null")) != "null"]
@@ -133,8 +139,8 @@ def read_columns(
         gone = frozenset(optional_pictures) - frozenset(there)
         for row, values in enumerate(read_rows(table, texts, optional_texts, [*paths.values()])):
             empty = gone | {column for column in paths if values.pop(column) is None}
-            yield Entry(folder, table, row, number, values, empty)
-            number += 1
+            yield Entry(folder, table, row, counted[split_of(table)], values, empty)
+            counted[split_of(table)] += 1
 
 
 def check_column(table: Path, column: str) -> None:
@@ -224,7 +230,8 @@ class _Column:
         self._file, self._column = _open(table), column
         sizes = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
         self._starts = [sum(sizes[:group]) for group in range(len(sizes) + 1)]
-        self._group, self._batches = -1, []  # type: tuple[int, list[RecordBatch]]
+        self._group = -1
+        self._batches: list[RecordBatch] = []
 
     def value(self, row: int) -> Any:
         from pyarrow import ArrowException, default_memory_pool
@@ -240,8 +247,12 @@ class _Column:
                 raise EditbenchError(f"cannot be read: {' '.join(str(error).split())}") from None
             default_memory_pool().release_unused()
             self._group = group
-        batch, place = divmod(row - self._starts[group], ROWS)
-        return self._batches[batch].column(0)[place].as_py()
+        place = row - self._starts[group]
+        for batch in self._batches:  # they may be shorter than was asked for
+            if place < len(batch):
+                return batch.column(0)[place].as_py()
+            place -= len(batch)
+        raise EditbenchError(f"row {row} is cut off")
 
 
 @lru_cache(maxsize=COLUMNS)

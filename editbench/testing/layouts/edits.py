@@ -99,7 +99,7 @@ def write_compbench(folder: Path, items: Sequence[Example]) -> list[Example]:
     items[-1] = replace(items[-1], mask=None)
     tasks = ["remove", "add", "implicit_reasoning", "view"]
     expected = [
-        replace(item, id=f"train-{index:05d}", category=tasks[index % len(tasks)]) for index, item in enumerate(items)
+        replace(item, id=f"train-{index:07d}", category=tasks[index % len(tasks)]) for index, item in enumerate(items)
     ]
     _write_compbench(folder, "train", expected)
     return expected
@@ -108,7 +108,7 @@ def write_compbench(folder: Path, items: Sequence[Example]) -> list[Example]:
 def write_compbench_turns(folder: Path, items: Sequence[Example]) -> list[Example]:
     """Write the split `multi_turn`: the second row goes on from the first, the others are alone."""
     first, second, *others = [
-        replace(item, id=f"multi_turn-{index:05d}", source_prompt=None, target_prompt=None, category="multi_turn_add")
+        replace(item, id=f"multi_turn-{index:07d}", source_prompt=None, target_prompt=None, category="multi_turn_add")
         for index, item in enumerate(items)
     ]
     first = replace(first, chain=first.id)
