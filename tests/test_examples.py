@@ -32,6 +32,7 @@ PORT = "8377"
         ("docs/protocol.md", 3),
         ("docs/isolation.md", 1),
         ("docs/suites.md", 4),
+        ("docs/tables.md", 5),
     ],
 )
 def test_every_example_runs(page, least, tmp_path):
