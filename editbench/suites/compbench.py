@@ -22,6 +22,8 @@ PICTURES = ("input_image", "edited_image")
 OLDER = ("original_image", "image_id")
 """Columns of an early layout, which its own README describes."""
 
+INFERRED: MaskPolarity = "white=edit"
+"""What nobody could confirm; any other polarity is one that the user gives."""
 GREY = 128
 """From this level on a mask is white: how masks are encoded is not documented."""
 
@@ -51,7 +53,7 @@ class CompBench:
 
     path: Path = bare()
     split: str = ""
-    polarity: MaskPolarity = "white=edit"
+    polarity: MaskPolarity = INFERRED
     terms: ClassVar[Terms] = Terms(
         title="CompBench",
         home="huggingface.co/datasets/BohanJia/CompBench",
@@ -76,7 +78,7 @@ class CompBench:
 def _row(polarity: MaskPolarity, entry: Entry) -> Row:
     item = checked(Item, entry.values, entry.where)
     source, target = (entry.picture(column) for column in PICTURES)
-    form = {"form": "file", "polarity": polarity, "threshold": GREY, "inferred": True}
+    form = {"form": "file", "polarity": polarity, "threshold": GREY, "inferred": polarity == INFERRED}
     return Row(
         id=as_id(entry.id),
         source=source,
