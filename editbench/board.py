@@ -12,14 +12,18 @@ from functools import cached_property
 from typing import Literal
 
 from editbench.records import EditorInfo, MetricInfo, RecordFile, SuiteInfo
-from editbench.stats import Estimate, estimate
+from editbench.stats import Estimate, estimate, front, rank_ranges
 from editbench.types import EditbenchError, Failed, Record, Undefined
+from editbench.values import bounds_of, scenario_means, seed_sd, value_of
 
 RANKING = "composite"
 """The metric that ranks a board; without a value of it, rows stand in the order of their labels."""
 
 GroupBy = Literal["turn", "category"]
 """What a board can be split by."""
+
+SUCCESS, FIDELITY = "success", "mae:region=keep"
+"""The axes of the plot, and of its front: how often the edit is there, and how much of the rest changed."""
 
 FIRST = ("composite", "success", "success_graded", "noop")
 """Columns that stand first; the others follow by name."""
@@ -49,6 +53,8 @@ class Cell:
     """Records without any word of the metric: scoring was interrupted."""
     crashes: tuple[str, ...]
     """Why it could not be computed for good edits: one reason a record."""
+    seed_sd: float | None = None
+    """Standard deviation between the repeats of a scenario, pooled over scenarios; None without repeats."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,10 @@ class Row:
     edits failed.
     """
     records_sha256: str
+    rank_range: tuple[int, int] | None = None
+    """First and last of the ranks that it has in 95 % of the resamples of the suite's clusters; None without a rank."""
+    on_front: bool | None = None
+    """Whether no other run is better in both success and fidelity; None for what has no place among them."""
 
     @cached_property
     def total(self) -> int:
@@ -167,20 +177,54 @@ def _parts(files: Sequence[RecordFile], by: GroupBy) -> Iterator[list[RecordFile
 def _build_board(files: Sequence[RecordFile]) -> Board:
     files = sorted(files, key=lambda file: file.header.editor.label)
     _check_same_suite(files)
-    _check_same_scenarios(files)
+    check_same_scenarios(files)
     readable = {r.scenario_id for file in files for r in file.records if r.edit_status != "input_invalid"}
     rows = [_row(file, readable) for file in files]
+    by_label = {file.header.editor.label: file for file in files}
     rows.sort(key=lambda row: (not row.complete, -(_score(row) or 0.0), "ok" not in row.statuses, row.editor.label))
     rivals = [row for row in rows if _can_have_a_rank(row)]
     signatures = [column.signature for row in rivals for column in row.cells if column.metric == RANKING]
     ranked = max(sorted(set(signatures)), key=signatures.count, default="")
     scores = [_score(row) or 0.0 for row in rivals if Column(RANKING, ranked) in row.cells]
+    rivals = [row for row in rivals if Column(RANKING, ranked) in row.cells]
+    ranges = _rank_ranges([by_label[row.editor.label] for row in rivals])
+    on_front = _front(rows)
     placed = []
     for row in rows:
-        counts = row in rivals and Column(RANKING, ranked) in row.cells
-        placed.append(replace(row, rank=scores.index(_score(row) or 0.0) + 1 if counts else None))
+        label = row.editor.label
+        rank = scores.index(_score(row) or 0.0) + 1 if row in rivals else None
+        placed.append(replace(row, rank=rank, rank_range=ranges.get(label), on_front=on_front.get(label)))
     columns = {column for row in rows for column in row.cells}
     return Board(files[0].header.suite, tuple(sorted(columns, key=_position)), tuple(placed))
+
+
+def _rank_ranges(files: Sequence[RecordFile]) -> dict[str, tuple[int, int]]:
+    """Return the range of ranks of each run by its label; the runs are complete, with composites of one signature."""
+    import numpy as np
+
+    if not files:
+        return {}
+    means = [scenario_means(file, RANKING) for file in files]
+    clusters = {record.scenario_id: record.cluster for record in files[0].records}
+    ids = sorted(means[0])
+    values = np.array([[of_run[name] for name in ids] for of_run in means])
+    found = rank_ranges(values, [clusters[name] for name in ids])
+    return {file.header.editor.label: ranks for file, ranks in zip(files, found, strict=True)}
+
+
+def _front(rows: Sequence[Row]) -> dict[str, bool]:
+    columns = {column for row in rows for column in row.cells}
+    success, fidelity = ([c for c in columns if c.metric == metric] for metric in (SUCCESS, FIDELITY))
+    if len(success) != 1 or len(fidelity) != 1:  # several signatures cannot be compared
+        return {}
+    points = {}
+    for row in rows:
+        if not row.complete or row.editor.control or "ok" not in row.statuses:
+            continue
+        done, changed = (row.cells[c].estimate.mean if c in row.cells else None for c in (*success, *fidelity))
+        if done is not None and changed is not None:
+            points[row.editor.label] = (-done, changed)
+    return dict(zip(points, front(list(points.values())), strict=True))
 
 
 def _position(column: Column) -> tuple[int, Column]:
@@ -211,8 +255,15 @@ def _check_same_suite(files: Sequence[RecordFile]) -> None:
         labels.add(label)
 
 
-def _check_same_scenarios(files: Sequence[RecordFile]) -> None:
-    """Compare what records say about scenarios, which is the same for every editor: nobody picks a denominator."""
+def check_same_scenarios(files: Sequence[RecordFile]) -> None:
+    """Compare what records say about scenarios, which is the same for every editor: nobody picks a denominator.
+
+    Args:
+        files: of runs on one suite.
+
+    Raises:
+        EditbenchError: naming the first scenario on which two runs differ.
+    """
     suite = files[0].header.suite
     ids: set[str] = set()
     facts: dict[tuple[str, str], tuple[str, str]] = {}
@@ -263,9 +314,7 @@ def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
     cluster: dict[str, str] = {}
     undefined, crashes, errors, capped, unscored = set(), [], 0, 0, 0
     for record in records:
-        value = record.values.get(metric)
-        if isinstance(value, Failed) and counts_as(record, info) is not None:
-            value = counts_as(record, info)
+        value = value_of(record, metric, info)
         if isinstance(value, float):
             per_scenario.setdefault(record.scenario_id, []).append(value)
             cluster[record.scenario_id] = record.cluster
@@ -280,17 +329,8 @@ def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
             unscored += 1
     ids = sorted(per_scenario)
     means = [math.fsum(per_scenario[name]) / len(per_scenario[name]) for name in ids]
-    low, high = info.range
-    bounds = (-math.inf if low is None else low, math.inf if high is None else high)
-    found = estimate(means, [cluster[name] for name in ids], bounds)
-    return Cell(found, info, len(undefined), errors, capped, unscored, tuple(crashes))
-
-
-def counts_as(record: Record, info: MetricInfo) -> float | None:
-    """Return what a metric counts a failed edit as; None if it leaves it out, or the edit did not fail."""
-    if info.failed_value is None or record.edit_status in ("ok", "not_run", "input_invalid"):
-        return None
-    return float(info.failed_value)
+    found = estimate(means, [cluster[name] for name in ids], bounds_of(info))
+    return Cell(found, info, len(undefined), errors, capped, unscored, tuple(crashes), seed_sd(per_scenario.values()))
 
 
 def decimal(value: float | None) -> str:

@@ -29,8 +29,9 @@ LAYERS = (
     ("editing",),
     ("loops",),
     # L4
+    ("values",),
     ("merge", "board", "shapes_tiny", "cards"),
-    ("audit",),
+    ("audit", "compare"),
     ("report",),
     # L5
     ("conformance",),

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from editbench.board import Cell, Column, build_boards, counts_as, decimal
+from editbench.board import Cell, Column, build_boards, decimal
 from editbench.images import InvalidImage
 from editbench.records import Header, RecordFile
 from editbench.report.curve import leak_curve
@@ -27,6 +27,7 @@ from editbench.report.pictures import (
 from editbench.store import Cell as JournalCell
 from editbench.store import Key, RunStore, write_whole
 from editbench.types import EditbenchError, Failed, Record, Scenario, Suite, Undefined
+from editbench.values import counts_as
 
 PAGE = "index.html"
 PICTURES = "img"

@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from editbench.board import Board, Cell, Row, decimal
+from editbench.board import FIDELITY, SUCCESS, Board, Cell, Row, decimal
 from editbench.report.labels import Box, Group, Label, place_labels
 
-SUCCESS = "success"
-FIDELITY = "mae:region=keep"
 PINNED = ("target", "identity")
 """The ends of the axes: labelled before all others."""
 

@@ -16,6 +16,9 @@ CSV_COLUMNS = (
     "mask_access",
     "trained_on",
     "rank",
+    "rank_low",
+    "rank_high",
+    "on_front",
     "complete",
     "coverage",
     "failed",
@@ -32,6 +35,7 @@ CSV_COLUMNS = (
     "undefined",
     "errors",
     "capped",
+    "seed_sd",
     "records_sha256",
 )
 
@@ -42,6 +46,7 @@ def to_csv(board: Board) -> str:
     writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in board.rows:
+        best, worst = row.rank_range or (None, None)
         for column in sorted(row.cells):
             cell = row.cells[column]
             line = {
@@ -53,6 +58,9 @@ def to_csv(board: Board) -> str:
                 "mask_access": row.editor.mask_access,
                 "trained_on": " ".join(row.editor.trained_on),
                 "rank": row.rank,
+                "rank_low": best,
+                "rank_high": worst,
+                "on_front": "" if row.on_front is None else str(row.on_front).lower(),
                 "complete": str(row.complete).lower(),
                 "coverage": decimal(row.coverage),
                 "failed": row.failed,
@@ -69,6 +77,7 @@ def to_csv(board: Board) -> str:
                 "undefined": cell.undefined,
                 "errors": cell.errors,
                 "capped": cell.capped,
+                "seed_sd": decimal(cell.seed_sd),
                 "records_sha256": row.records_sha256,
             }
             writer.writerow(line)

@@ -26,7 +26,7 @@ SHOWN = {
 """Columns that stand first, and their titles; whatever else a board has follows under its spec."""
 
 LONGEST_LABEL = 34
-FRONT = 26
+FRONT = 32
 """Width of rank, mask access and failures with everything around them."""
 CAPTION = (
     "mean ± the larger half of its 95 % interval, or [low, high] where the halves differ; n scenarios from G clusters, "
@@ -67,10 +67,16 @@ def board_table(board: Board, width: int) -> Table:
         table.add_column(Text(title), justify="right", no_wrap=True)
     for index, row in enumerate(board.rows):
         style = "dim" if row.editor.control else "bold" if row.rank == 1 else None
-        rank, failed = "" if row.rank is None else str(row.rank), str(row.failed or "")
-        texts = [rank, labels[index], row.editor.mask_access, failed, *(cells[index] for _, cells in columns)]
+        failed = str(row.failed or "")
+        texts = [rank_text(row), labels[index], row.editor.mask_access, failed, *(cells[index] for _, cells in columns)]
         table.add_row(*map(Text, texts), style=style)
     return table
+
+
+def rank_text(row: Row) -> str:
+    """Return a rank and, where they are several, the first and last of those that it has in 95 % of resamples."""
+    low, high = row.rank_range or (row.rank, row.rank)
+    return "" if row.rank is None else f"{row.rank} [{low}–{high}]" if low != high else f"{row.rank}"
 
 
 def _columns(board: Board) -> Iterator[tuple[str, list[str]]]:

@@ -1,0 +1,49 @@
+"""What counts as the value of a metric in a record, and over the repeats of a scenario."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from editbench.records import MetricInfo, RecordFile
+from editbench.types import Failed, Record, Value
+
+
+def seed_sd(repeats: Iterable[Sequence[float]]) -> float | None:
+    """Return the standard deviation between the repeats of a scenario, pooled; None if no scenario has two."""
+    groups = [values for values in repeats if len(values) > 1]
+    if not groups:
+        return None
+    centres = [math.fsum(values) / len(values) for values in groups]
+    squares = math.fsum((x - mean) ** 2 for values, mean in zip(groups, centres, strict=True) for x in values)
+    return math.sqrt(squares / sum(len(values) - 1 for values in groups))
+
+
+def scenario_means(file: RecordFile, metric: str) -> dict[str, float]:
+    """Return the mean over repeats of a metric for each scenario that has any value of it."""
+    found: dict[str, list[float]] = {}
+    for record in file.records:
+        value = value_of(record, metric, file.header.metrics[metric])
+        if isinstance(value, float):
+            found.setdefault(record.scenario_id, []).append(value)
+    return {name: math.fsum(values) / len(values) for name, values in found.items()}
+
+
+def bounds_of(info: MetricInfo) -> tuple[float, float]:
+    """Return the range of a metric with infinities for its open ends."""
+    low, high = info.range
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def value_of(record: Record, metric: str, info: MetricInfo) -> Value | None:
+    """Return what a board counts for a metric in a record: where a failed edit counts as a number, that number."""
+    value = record.values.get(metric)
+    number = counts_as(record, info) if isinstance(value, Failed) else None
+    return value if number is None else number
+
+
+def counts_as(record: Record, info: MetricInfo) -> float | None:
+    """Return what a metric counts a failed edit as; None if it leaves it out, or the edit did not fail."""
+    if info.failed_value is None or record.edit_status in ("ok", "not_run", "input_invalid"):
+        return None
+    return float(info.failed_value)
