@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from axe_core_python.selenium import Axe
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.wait import WebDriverWait
 
-DESKTOP, PHONE = (1280, 900), (390, 844)
 ALARM = "window.hacked = []; for (const name of ['alert', 'confirm', 'prompt']) window[name] = (x) => hacked.push(x);"
 """What hostile text that runs would call."""
 
 
 class Browser:
     """One browser, for all tests of a process."""
+
+    DESKTOP, PHONE = (1280, 900), (390, 844)
 
     def __init__(self, driver):
         self.driver = driver
@@ -25,7 +27,7 @@ class Browser:
 
     def open(self, path, fragment="", size=DESKTOP, scheme="light"):
         """Load a file as a window of this size and colour scheme shows it."""
-        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == self.PHONE}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -42,7 +44,10 @@ class Browser:
 
     def texts(self, selector):
         """The text of every shown element, in order."""
-        script = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.checkVisibility()).map((e) => e.innerText)"
+        script = """
+        const shown = [...document.querySelectorAll(arguments[0])].filter((element) => element.checkVisibility());
+        return shown.map((element) => element.innerText || element.textContent);
+        """
         return self.run(script, selector)
 
     def choose(self, selector, value):
@@ -53,6 +58,15 @@ class Browser:
             selector,
             value,
         )
+
+    def wait(self, condition):
+        """Wait until an expression of the page holds."""
+        WebDriverWait(self.driver, 30, 0.05).until(lambda _: self.run(f"return Boolean({condition})"))
+
+    def run_async(self, script):
+        """Run a script that calls `arguments_done` with its result."""
+        self.driver.set_script_timeout(60)
+        return self.driver.execute_async_script(f"const arguments_done = arguments[arguments.length - 1]; {script}")
 
     def complaints(self):
         """What the console says, policy violations among it."""
@@ -70,7 +84,7 @@ class Browser:
 
     def serious(self):
         """What axe finds of serious or critical impact: rule and elements."""
-        found = Axe().run(self.driver)["violations"]
+        found = Axe().run(self.driver, options={"resultTypes": ["violations"]})["violations"]
         return {
             rule["id"]: [" ".join(map(str, node["target"])) for node in rule["nodes"]]
             for rule in found

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from editbench.board import Board, Row
 from editbench.report.page import visible
 from editbench.types import Record
-from editbench.values import Profile, mean_profile
+from editbench.values import mean_profile
 
 METRIC = "leak_profile"
 WIDTH, HEIGHT = 460, 230
@@ -137,8 +138,7 @@ def _named(lines: Sequence[Line]) -> list[Line]:
 
 def _bins(edges: Sequence[float | None]) -> list[str]:
     """Return what each bin is called."""
-    pairs = zip(edges, edges[1:], strict=False)
-    return [f"> {begin:g}" if end is None else f"{begin:g}–{end:g}" for begin, end in pairs]
+    return [f"> {begin:g}" if end is None else f"{begin:g}–{end:g}" for begin, end in pairwise(edges)]
 
 
 def _above(value: float) -> float:

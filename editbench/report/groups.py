@@ -9,7 +9,14 @@ from editbench.board import FIRST
 from editbench.report.numbers import name_and_options
 
 Group: TypeAlias = Literal[
-    "ranking", "edit region", "keep region", "border", "whole image", "against the target", "published protocols", "more"
+    "ranking",
+    "edit region",
+    "keep region",
+    "border",
+    "whole image",
+    "against the target",
+    "published protocols",
+    "more",
 ]
 GROUPS: tuple[Group, ...] = (
     "ranking",
