@@ -208,7 +208,7 @@ def _rank_ranges(files: Sequence[RecordFile]) -> dict[str, tuple[int, int]]:
         return {}
     means = [scenario_means(file, RANKING) for file in files]
     clusters = {record.scenario_id: record.cluster for record in files[0].records}
-    ids = sorted(means[0])
+    ids = sorted(set.intersection(*(set(of_run) for of_run in means)))
     values = np.array([[of_run[name] for name in ids] for of_run in means])
     found = rank_ranges(values, [clusters[name] for name in ids])
     return {file.header.editor.label: ranks for file, ranks in zip(files, found, strict=True)}

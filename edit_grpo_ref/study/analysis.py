@@ -13,7 +13,6 @@ from edit_grpo_ref.study.statistics import (
     Array,
     Number,
     along,
-    holm,
     hypervolume,
     number,
     pseudo_values,
@@ -22,7 +21,7 @@ from edit_grpo_ref.study.statistics import (
     weighted_means,
 )
 from edit_grpo_ref.study.table import Table, mean
-from editbench.stats import LEVEL
+from editbench.stats import LEVEL, holm
 
 
 @dataclass(frozen=True)

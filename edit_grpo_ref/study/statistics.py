@@ -144,17 +144,6 @@ def sign_flip(differences: Sequence[float] | Array) -> float | None:
     return float((sums >= observed - 1e-12 * np.abs(known).sum()).mean())
 
 
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """Return p-values corrected for how many there are (Holm 1979); None stays None and is not counted."""
-    known = sorted((value, position) for position, value in enumerate(values) if value is not None)
-    corrected: list[float | None] = [None] * len(values)
-    largest = 0.0
-    for rank, (value, position) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * value))
-        corrected[position] = largest
-    return corrected
-
-
 # --------------------------------------------------------------------------------------------------- over scenarios
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from editbench.board import FIDELITY, RANKING, SUCCESS
 from editbench.compare.comparison import ALPHA, Comparison, Difference, Duel, Flips, Slice
-from editbench.compare.runs import Compared, check_same_suite, chosen_metrics
+from editbench.compare.runs import Compared, agreement, check_same_suite
 from editbench.compare.slices import order_of, slices_of
 from editbench.specs import did_you_mean
 from editbench.stats import clustered_mean, detectable, equivalence, estimate, holm, sign_flip, within_clusters
@@ -53,7 +53,7 @@ def compare(
 
     Args:
         runs: at least two, from `load_runs`.
-        metrics: specs to compare; all that the first shares with another if None.
+        metrics: specs to compare; all that the first shares with each other run if None.
         margins: by metric, the difference that is too small to matter: equivalence is tested against it.
         slices: what to cut the suite by: `category`, `mask_size`, `boundary`.
 
@@ -61,31 +61,30 @@ def compare(
         EditbenchError: naming what keeps the runs from being compared.
     """
     check_same_suite(runs)
-    chosen = chosen_metrics(runs, metrics)
+    agreed = [agreement(runs[0], right, metrics) for right in runs[1:]]
+    compared = {metric for one in agreed for metric in one.metrics}
     margins = margins or {}
     for metric, margin in margins.items():
-        if metric not in chosen:
-            raise EditbenchError(f"margin of {metric!r}, which is not compared{did_you_mean(metric, chosen)}")
+        if metric not in compared:
+            raise EditbenchError(f"margin of {metric!r}, which is not compared{did_you_mean(metric, compared)}")
         if not 0 < margin < math.inf:
             raise EditbenchError(f"margin {metric}={margin}, expected a number above 0")
     parts = {by: slices_of(runs[0].file, by) for by in slices}
-    cut = [metric for metric in chosen if metrics is not None or metric in HEADLINE] or chosen[:1]
-    values = [{metric: _values(run, metric) for metric in chosen if metric in run.header.metrics} for run in runs]
     clusters = {record.scenario_id: record.cluster for run in runs for record in run.file.records}
     places = {name: index for index, name in enumerate(sorted(set(clusters.values())))}
+    ours = {metric: _values(runs[0], metric) for metric in sorted(compared)}
     duels, sums = [], []
-    for right, of_right in zip(runs[1:], values[1:], strict=True):
-        pairs = {
-            metric: _pairs(values[0][metric], of_right[metric], clusters) for metric in chosen if metric in of_right
-        }
+    for right, one in zip(runs[1:], agreed, strict=True):
+        pairs = {metric: _pairs(ours[metric], _values(right, metric), clusters) for metric in one.metrics}
+        cut = [metric for metric in one.metrics if metrics is not None or metric in HEADLINE] or one.metrics[:1]
         duels.append(
             Duel(
                 runs[0],
                 right,
                 tuple(_difference(runs[0], metric, found, margins.get(metric)) for metric, found in pairs.items()),
                 _flips(pairs[SUCCESS]) if SUCCESS in pairs and pairs[SUCCESS].ids else None,
-                tuple(_slices(runs[0], {metric: pairs[metric] for metric in cut if metric in pairs}, parts)),
-                _left_out(runs[0], right, metrics, chosen),
+                tuple(_slices(runs[0], {metric: pairs[metric] for metric in cut}, parts)),
+                one.left_out,
             )
         )
         sums += [_sums(found, places) for found in pairs.values()]
@@ -231,13 +230,6 @@ def _tested(duels: Sequence[Duel], sums: npt.NDArray[np.float64]) -> list[Duel]:
         for one, p, least_p, holms, alike in zip(found, values, least, corrected, equivalent, strict=True)
     )
     return [replace(duel, differences=tuple(next(done) for _ in duel.differences)) for duel in duels]
-
-
-def _left_out(left: Compared, right: Compared, asked: Sequence[str] | None, chosen: Collection[str]) -> dict[str, str]:
-    if asked is not None:
-        return {name: f"not scored in {right.name!r}" for name in chosen if name not in right.header.metrics}
-    ours, theirs = left.header.metrics, right.header.metrics
-    return {name: f"not scored in {(right if name in ours else left).name!r}" for name in sorted({*ours} ^ {*theirs})}
 
 
 def _notes(runs: Sequence[Compared], duels: Sequence[Duel]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -126,35 +126,40 @@ def check_same_suite(runs: Sequence[Compared]) -> None:
     check_same_scenarios([run.file for run in runs])
 
 
-def chosen_metrics(runs: Sequence[Compared], asked: Sequence[str] | None) -> list[str]:
-    """Return the metrics to compare, in the order of the first run: those asked for, or all that it shares with any.
+@dataclass(frozen=True)
+class Agreement:
+    """Which metrics of two runs can be compared."""
+
+    metrics: tuple[str, ...]
+    """In the order of the first run."""
+    left_out: Mapping[str, str]
+    """The others, and why."""
+
+
+def agreement(left: Compared, right: Compared, asked: Sequence[str] | None) -> Agreement:
+    """Return the metrics that two runs share under one signature: those asked for, or all.
 
     Raises:
-        EditbenchError: for an unknown name, or a metric whose signature is not the same in all runs that have it.
+        EditbenchError: if one that is asked for, or every one, is missing or has another signature.
     """
-    first = runs[0].header
-    shared = [metric for metric in first.metrics if any(metric in run.header.metrics for run in runs[1:])]
-    known = {metric for run in runs for metric in run.header.metrics}
+    ours, theirs = left.header.metrics, right.header.metrics
     for metric in asked or ():
-        if metric not in shared:
-            why = f"{runs[0].name!r} and the others do not both have it" if metric in known else "no run has it"
-            raise EditbenchError(f"metric {metric!r}: {why}{did_you_mean(metric, set(shared) - {metric})}")
-    chosen = [metric for metric in shared if asked is None or metric in asked]
-    if not chosen:
-        raise EditbenchError(f"{runs[0].name!r} shares no metric with the others: score them with the same --metrics")
-    differing: dict[str, list[str]] = {}
-    for metric in chosen:
-        for run in runs[1:]:
-            if metric in run.header.metrics and first.signature(metric) != run.header.signature(metric):
-                before, after = _signed(first, metric), _signed(run.header, metric)
-                differing.setdefault(metric, differences(before, after, f"{run.name}: {metric}."))
-    if differing:
-        rest = [metric for metric in chosen if metric not in differing]
-        lines = [line for found in differing.values() for line in found]
-        hint = f"; `--metrics {','.join(rest)}` compares what agrees" if rest else "; score both runs again"
-        count = f"{len(differing)} {'metric has' if len(differing) == 1 else 'metrics have'}"
-        raise EditbenchError(f"{count} another signature than in {runs[0].name!r}: {_listed(lines)}{hint}")
-    return chosen
+        if metric not in ours and metric not in theirs:
+            raise EditbenchError(f"no run has a metric {metric!r}{did_you_mean(metric, {*ours, *theirs})}")
+    left_out = {}
+    for metric in sorted({*ours, *theirs}) if asked is None else asked:
+        if metric not in ours or metric not in theirs:
+            left_out[metric] = f"not scored in {(right if metric in ours else left).name!r}"
+        elif left.header.signature(metric) != right.header.signature(metric):
+            found = differences(_signed(left.header, metric), _signed(right.header, metric))
+            left_out[metric] = f"its signature differs: {_listed(found)}"
+    metrics = tuple(metric for metric in asked or ours if metric not in left_out)
+    refused = [f"{metric}: {why}" for metric, why in left_out.items()]
+    if refused and (asked is not None or not metrics):
+        raise EditbenchError(f"{left.name!r} and {right.name!r} cannot be compared by {_listed(refused)}")
+    if not metrics:
+        raise EditbenchError(f"{left.name!r} and {right.name!r} have no metric: score them with `editbench score`")
+    return Agreement(metrics, left_out)
 
 
 def _signed(header: Header, metric: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ LISTED = 8
 STYLES = {"better": "bold green", "worse": "bold red", "different": "bold", "equivalent": "cyan", "equal": "dim"}
 OPTIONAL = ("d", "won:lost", "detects", "G")
 """Columns that a narrow terminal goes without, the first to go first."""
-NARROWEST = {"metric": 15, "slice": 12, "against": 12, "verdict": 7}
+NARROWEST = {"metric": 12, "slice": 10, "verdict": 7}
 """Columns of words, and the width that they keep: they go on in the next line."""
 HOW_TO_READ = (
     "A − B over the scenarios on which both have a value (n, in G clusters), with a 95 % interval; p: sign flips of "
@@ -189,18 +189,18 @@ def _part(estimate: Estimate, places: int) -> str:
 
 
 def needs_parts(comparison: Comparison, needs: Sequence[Need], width: int) -> Iterator[RenderableType]:
-    """Yield the table of what differences need, and how to read it, in lines of `width` characters."""
+    """Yield the tables of what differences need, and how to read them, in lines of `width` characters."""
     for duel in comparison.duels:
         yield _title(duel)
-    table = _needs(needs, FACTORS)
-    yield table if _fits(table, width) else _needs(needs, FACTORS[:1])
+        own = [need for need in needs if need.right == duel.right.name]
+        table = _needs(own, FACTORS)
+        yield table if _fits(table, width) else _needs(own, FACTORS[:1])
     yield Text(HOW_TO_PLAN, style="italic")
 
 
 def _needs(needs: Sequence[Need], factors: Sequence[int]) -> Table:
-    several = len({need.right for need in needs}) > 1
     columns = ["metric", "n", "G", *("detects" if factor == 1 else f"×{factor}" for factor in factors)]
-    table = _table([*(["against"] if several else []), *columns, "to find", "clusters", "scenarios"])
+    table = _table([*columns, "to find", "clusters", "scenarios"])
     for need in needs:
         known = [value for value in (*need.detectable, need.size) if value]
         places = max(decimals(known, need.info.range[1]), 3)
@@ -212,7 +212,7 @@ def _needs(needs: Sequence[Need], factors: Sequence[int]) -> Table:
             _fixed(need.size, places),
             *("–" if value is None else f"{value}" for value in (need.clusters_needed, need.scenarios_needed)),
         ]
-        table.add_row(*map(Text, [printable(need.right), *cells] if several else cells))
+        table.add_row(*map(Text, cells))
     return table
 
 

@@ -30,7 +30,8 @@ FRONT = 32
 """Width of rank, mask access and failures with everything around them."""
 CAPTION = (
     "mean ± the larger half of its 95 % interval, or [low, high] where the halves differ; n scenarios from G clusters, "
-    "in the cell where it differs; controls dim; * some values at the cap."
+    "in the cell where it differs; after a rank the ones that it has in 95 % of resamples; controls dim; * some values "
+    "at the cap."
 )
 
 

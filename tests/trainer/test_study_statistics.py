@@ -10,7 +10,6 @@ from scipy import stats
 from edit_grpo_ref.study.statistics import (
     along,
     front,
-    holm,
     hypervolume,
     number,
     pseudo_values,
@@ -18,6 +17,7 @@ from edit_grpo_ref.study.statistics import (
     sign_flip,
     weighted_means,
 )
+from editbench.stats import holm
 
 POINTS = np.array([[0.4, 0.2], [0.1, 0.8], [0.4, 0.5], [0.2, 0.4], [0.9, 0.1], [0.2, 0.4]])
 
