@@ -18,8 +18,10 @@ from editbench.execute import MUTATES_INPUT
 from editbench.loops import Run, carry_out
 from editbench.placement import is_isolated
 from editbench.plan import Plan
+from editbench.published import PublishedCell
 from editbench.records import dumps
-from editbench.report.terminal import board_table
+from editbench.report.published import beside
+from editbench.report.terminal import board_table, published_tables
 from editbench.specs import printable, slug
 from editbench.store import write_whole
 
@@ -184,8 +186,13 @@ def _reasons(plan: Plan, status: str) -> str:
 # ------------------------------------------------------------------------------------------------------- boards
 
 
-def show_boards(boards: Sequence[Board]) -> None:
-    """Print boards, as many columns as fit, and below each the metrics that failed on good edits."""
+def show_boards(boards: Sequence[Board], published: Sequence[PublishedCell] | None = None) -> None:
+    """Print boards, as many columns as fit, and below each the metrics that failed on good edits.
+
+    Args:
+        boards: from `build_boards`.
+        published: numbers of others, shown in tables of their own; None leaves them out.
+    """
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False, highlight=False)
     for board in boards:
         console.print(board_table(board, console.width))
@@ -194,6 +201,13 @@ def show_boards(boards: Sequence[Board]) -> None:
             if crashes:
                 what = f"{len(crashes)} {'error' if len(crashes) == 1 else 'errors'} on good edits"
                 print(f"{printable(column.metric)}: {what}, the first: {printable(crashes[0])[:160]}")
+        if published is not None:
+            found = beside(board, published)
+            for table in published_tables(board, found, console.width) if found else ():
+                console.print(table)
+            if found is None:
+                known = ", ".join(sorted({cell.benchmark for cell in published}))
+                print(f"{printable(board.suite.name)}: nothing published is known; there are numbers of {known}")
 
 
 # ----------------------------------------------------------------------------------------------------- findings

@@ -7,15 +7,20 @@ from pathlib import Path
 
 from editbench.board import Board, GroupBy, build_boards
 from editbench.plan import LABEL, RunConfig, chosen_suite, read_config
+from editbench.published import PublishedCell, read_published, shipped_folder
+from editbench.published import to_csv as published_csv
 from editbench.records import RecordFile, read_records
 from editbench.report.gallery import write_gallery
 from editbench.report.leaderboard import render_boards
+from editbench.report.published import benchmark_of
 from editbench.report.table import to_csv
 from editbench.specs import slug
 from editbench.store import RunStore, write_whole
 from editbench.types import EditbenchError
 
 PAGE = "index.html"
+PUBLISHED, PUBLISHED_PAGE = "published", "published.html"
+"""The folder with the tables of others, and the page that shows them beside our boards."""
 SUFFIXES = (".jsonl", ".jsonl.gz")
 NAMED = {"edit_grpo_ref@1": "shapes@1:size=64,categories=background+recolour+remove"}
 """Boards that are not named for their suite, and their suites. They have hundreds of rows and a report of their own
@@ -51,8 +56,27 @@ def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
     return build_boards(files, by) + boards
 
 
-def export(boards: Sequence[Board], csv: Path | None, html: Path | None) -> list[Path]:
-    """Write boards as one CSV and one page, where asked for; return what was written."""
+def published_beside(paths: Iterable[Path]) -> tuple[PublishedCell, ...]:
+    """Return the published numbers of the first leaderboards folder that has some, else those of the package.
+
+    Raises:
+        EditbenchError: naming file, line and value, if a table cannot be trusted.
+    """
+    folders = [path / PUBLISHED for path in paths if is_folder(path) and (path / PUBLISHED).is_dir()]
+    return read_published(folders[0] if folders else shipped_folder())
+
+
+def export(
+    boards: Sequence[Board], csv: Path | None, html: Path | None, published: Sequence[PublishedCell] = ()
+) -> list[Path]:
+    """Write boards as one CSV and one page, where asked for; return what was written.
+
+    Args:
+        boards: from `load`.
+        csv: where the table goes, which has our numbers only.
+        html: where the page goes.
+        published: numbers of others, for the page.
+    """
     written = []
     if csv is not None:
         tables = [to_csv(board) for board in boards]
@@ -60,22 +84,34 @@ def export(boards: Sequence[Board], csv: Path | None, html: Path | None) -> list
         write_whole(csv, ["".join(rows).encode()])
         written.append(csv)
     if html is not None:
-        write_whole(html, [render_boards(boards, "editbench").encode()])
+        write_whole(html, [render_boards(boards, "editbench", published).encode()])
         written.append(html)
     return written
 
 
-def write(folder: Path) -> list[Path]:
-    """Write the CSV of every suite and the page of a leaderboards folder; return their paths."""
-    contents = _contents(folder)
+def write(folder: Path, with_published: bool = False) -> list[Path]:
+    """Write the CSV of every suite and the page of a leaderboards folder; return their paths.
+
+    Tables of published numbers are sorted and compared anew.
+
+    Args:
+        folder: the leaderboards folder.
+        with_published: whether to write their page too, which is also written if it is there.
+    """
+    contents = _contents(folder, with_published)
     for path, data in contents.items():
         write_whole(path, [data])
     return list(contents)
 
 
-def check(folder: Path) -> list[Path]:
-    """Return the files of a leaderboards folder that are not byte for byte what its records give."""
-    contents = _contents(folder)
+def check(folder: Path, with_published: bool = False) -> list[Path]:
+    """Return the files of a leaderboards folder that are not byte for byte what its records and tables give.
+
+    Args:
+        folder: the leaderboards folder.
+        with_published: whether the page of published numbers must be there.
+    """
+    contents = _contents(folder, with_published)
     stale = [path for path, data in contents.items() if not path.is_file() or path.read_bytes() != data]
     return stale + [path for path in sorted(folder.glob("*.csv")) if path not in contents]
 
@@ -83,9 +119,11 @@ def check(folder: Path) -> list[Path]:
 def write_site(path: Path, output_dir: Path) -> Path:
     """Write the gallery of a run, or the page of a leaderboards folder; return the page to open."""
     if is_folder(path):
-        page = output_dir / PAGE
-        write_whole(page, [_contents(path)[path / PAGE]])
-        return page
+        contents = _contents(path)
+        for name in (PUBLISHED_PAGE, PAGE):
+            if path / name in contents:
+                write_whole(output_dir / name, [contents[path / name]])
+        return output_dir / PAGE
     if not (path / "run.json").is_file():
         raise EditbenchError(f"{path} is neither a run directory (run.json) nor a leaderboards folder (records/)")
     config = RunConfig.from_mapping(read_config(path / "run.json"))
@@ -123,8 +161,21 @@ def _problem(path: Path, file: RecordFile) -> str | None:
     return None
 
 
-def _contents(folder: Path) -> dict[Path, bytes]:
+def _contents(folder: Path, with_published: bool = False) -> dict[Path, bytes]:
     boards = {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
     contents = {folder / f"{name}.csv": to_csv(board).encode() for name, board in boards.items()}
     shown = [board for name, board in boards.items() if name not in NAMED]
-    return {**contents, folder / PAGE: render_boards(shown, "editbench leaderboards").encode()}
+    contents[folder / PAGE] = render_boards(shown, "editbench leaderboards").encode()
+    with_page = with_published or (folder / PUBLISHED_PAGE).exists()
+    if not with_page and not any((folder / PUBLISHED).glob("*.csv")):
+        return contents
+    published = read_published(folder / PUBLISHED)
+    benchmarks = sorted({cell.benchmark for cell in published})
+    for benchmark in benchmarks:
+        table = published_csv(cell for cell in published if cell.benchmark == benchmark)
+        contents[folder / PUBLISHED / f"{benchmark}.csv"] = table.encode()
+    if with_page:
+        shown = [board for board in shown if benchmark_of(board.suite.name, benchmarks)]
+        title = "editbench leaderboards: published numbers"
+        contents[folder / PUBLISHED_PAGE] = render_boards(shown, title, published, every_benchmark=True).encode()
+    return contents

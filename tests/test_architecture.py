@@ -18,7 +18,7 @@ LAYERS = (
     ("registry", "masks", "transport", "surroundings", "lifeline"),
     # L1
     ("suites", "editors", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
-    ("store",),
+    ("store", "published"),
     # L2
     ("execute",),
     ("worker", "isolation", "batches"),

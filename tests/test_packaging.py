@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from editbench.published import read_published
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -59,6 +61,8 @@ def test_the_sdist_builds_the_same_package(distributions, tmp_path):
     run = installed(sdist, tmp_path / "site")
     done = run("-m", "editbench", "run", "--suite", "photos@1", "--editor", "identity", "--limit", "2", "--json")
     assert done.returncode == 0, done.stderr
+    told = run("-c", "from editbench.published import *; print(len(read_published(shipped_folder())))")
+    assert int(told.stdout) == len(read_published(ROOT / "leaderboards" / "published")), told.stderr
     files = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*") if path.is_file()}
     in_wheel = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert in_wheel <= files

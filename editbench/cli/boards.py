@@ -24,25 +24,29 @@ def board(
     html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
     by: Annotated[str | None, typer.Option(help="A table for every turn or category of a suite.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Leaderboards: write nothing, exit 5 if stale.")] = False,
+    with_published: Annotated[
+        bool, typer.Option("--with-published", help="Show what others published, apart. Leaderboards: published.html.")
+    ] = False,
 ) -> None:
     """Compare runs: print the board; or regenerate (or --check) the CSVs and pages of a leaderboards folder."""
     from editbench import console, leaderboards
 
     if by is None and len(paths) == 1 and leaderboards.is_folder(paths[0]):
         if check:
-            stale = leaderboards.check(paths[0])
+            stale = leaderboards.check(paths[0], with_published)
             for path in stale:
                 print(f"{path}: differs from what the records give", file=sys.stderr)
             if stale:
                 raise typer.Exit(5)
             print(f"{paths[0]}: every file is what the records give")
         else:
-            for path in leaderboards.write(paths[0]):
+            for path in leaderboards.write(paths[0], with_published):
                 print(path)
         return
     boards = leaderboards.load(paths, group_by(by))
-    console.show_boards(boards)
-    for path in leaderboards.export(boards, csv, html):
+    published = leaderboards.published_beside(paths) if with_published else None
+    console.show_boards(boards, published)
+    for path in leaderboards.export(boards, csv, html, published or ()):
         print(path)
 
 

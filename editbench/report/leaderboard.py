@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from editbench.board import Board, Cell, Column, Row, decimal
+from editbench.published import PublishedCell
 from editbench.records import EditorInfo
 from editbench.report.curve import Curves, leak_curves
 from editbench.report.groups import GROUPS, Group, group_of
 from editbench.report.numbers import ARROWS, decimals, explanation, fixed, interval, name_and_options
 from editbench.report.page import render, visible
+from editbench.report.published import KEY, Beside, beside, without_board
 from editbench.report.scatter import Scatter, scatter
 from editbench.specs import slug
 
@@ -78,6 +80,21 @@ class Section:
     plot: Scatter | None
     curves: Curves | None
     summary: str
+    beside: Beside | None
+    """What was published for the suite."""
+
+    @property
+    def shared(self) -> list[tuple[int, int]]:
+        """Places of the columns that the board and the publications have in common: among `heads`, among theirs."""
+        metrics = self.beside.shared.metrics if self.beside and self.beside.shared else ()
+        places = [(place, head.column.metric) for place, head in enumerate(self.heads)]
+        return [(place, metrics.index(metric)) for place, metric in places if metric in metrics]
+
+    @property
+    def compared(self) -> list[Line]:
+        """The rows with a number in one of those columns."""
+        lines = (*self.complete, *self.incomplete)
+        return [line for line in lines if any(line.numbers[place] for place, _ in self.shared)]
 
     @property
     def ranked(self) -> bool:
@@ -85,18 +102,34 @@ class Section:
         return any(line.row.rank is not None for line in self.complete)
 
 
-def render_boards(boards: Sequence[Board], title: str) -> str:
+def render_boards(
+    boards: Sequence[Board], title: str, published: Sequence[PublishedCell] = (), every_benchmark: bool = False
+) -> str:
     """Return one self-contained HTML page with a section for each board, in the order of the suites' names.
 
     Args:
         boards: from `build_boards`.
         title: of the page.
+        published: numbers of others, shown under the boards of their benchmarks and never in their tables.
+        every_benchmark: whether to show, after the boards, the published benchmarks that no board is of.
     """
-    sections = [_section(board) for board in sorted(boards, key=lambda board: board.suite.name)]
-    return render("leaderboard.html", "leaderboard.js", title=title, sections=sections, groups=GROUPS)
+    sections = [_section(board, published) for board in sorted(boards, key=lambda board: board.suite.name)]
+    alone = list(without_board(boards, published)) if every_benchmark else []
+    shown = bool(alone) or any(section.beside for section in sections)
+    styles = ("style.css", "published.css") if shown else ("style.css",)
+    return render(
+        "leaderboard.html",
+        "leaderboard.js",
+        styles=styles,
+        title=title,
+        sections=sections,
+        alone=alone,
+        key=KEY,
+        groups=GROUPS,
+    )
 
 
-def _section(board: Board) -> Section:
+def _section(board: Board, published: Sequence[PublishedCell]) -> Section:
     heads = sorted((_head(board, column) for column in board.columns), key=lambda head: GROUPS.index(head.group))
     lines = [_line(row, heads) for row in board.rows]
     part = re.fullmatch(r"(.*)\[((?:turn|category)=.*)\]", board.suite.name, re.DOTALL)
@@ -112,6 +145,7 @@ def _section(board: Board) -> Section:
         scatter(board),
         leak_curves(board),
         _summary(board.rows),
+        beside(board, published),
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import unicodedata
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,13 +17,20 @@ _BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u20
 """They reorder the text around them."""
 
 
-def render(template: str, script: str | None = None, package: str = "editbench.report", **values: object) -> str:
+def render(
+    template: str,
+    script: str | None = None,
+    package: str = "editbench.report",
+    styles: Sequence[str] = ("style.css",),
+    **values: object,
+) -> str:
     """Render one self-contained page.
 
     Args:
         template: file name in `templates/`.
         script: file name in `templates/` of the page's one script.
-        package: whose `templates/` has the template; `base.html` and the style are always those of this package.
+        package: whose `templates/` has the template; `base.html` and the styles are always those of this package.
+        styles: file names in our `templates/`, in the order in which they are read.
         **values: what the template names; text is escaped, control characters are made visible.
     """
     environment = Environment(
@@ -34,7 +42,7 @@ def render(template: str, script: str | None = None, package: str = "editbench.r
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    style, code = _asset("style.css"), _asset(script) if script else Markup()
+    style, code = Markup().join(map(_asset, styles)), _asset(script) if script else Markup()
     sources = f"script-src {_hash(code)}; " if script else ""
     policy = f"default-src 'none'; img-src 'self' data:; style-src {_hash(style)}; {sources}base-uri 'none'"
     return environment.get_template(template).render(policy=policy, style=style, script=code, **values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from editbench.board import Board, Cell, Column, Row
 from editbench.report.numbers import ARROWS, name_and_options
+from editbench.report.published import KEY, Beside, PublishedNumber, PublishedTable
 from editbench.specs import printable
 
 SHOWN = {
@@ -44,14 +45,7 @@ def board_table(board: Board, width: int) -> Table:
     """
     labels = [_label(row) for row in board.rows]
     room = width - FRONT - max(cell_len(line) for label in labels for line in label.split("\n"))
-    columns, left_out = [], 0
-    for title, cells in _columns(board):
-        room -= 3 + max(cell_len(line) for line in [*title.split("\n"), *cells])
-        if room >= 0:
-            columns.append((title, cells))
-        else:
-            left_out += 1
-            room = -1
+    columns, left_out = _fitting(_columns(board), room)
     more = f" {left_out} more in the CSV and the page." if left_out else ""
     table = Table(
         title=Text(f"{printable(board.suite.name)} · {board.suite.scenarios} scenarios"),
@@ -80,6 +74,19 @@ def rank_text(row: Row) -> str:
     return "" if row.rank is None else f"{row.rank} [{low}–{high}]" if low != high else f"{row.rank}"
 
 
+def _fitting(columns: Iterable[tuple[str, list[str]]], room: int) -> tuple[list[tuple[str, list[str]]], int]:
+    """Return the first columns, as many as there is room for, and how many are left out."""
+    shown, left_out = [], 0
+    for title, cells in columns:
+        room -= 3 + max(cell_len(line) for line in [*title.split("\n"), *cells])
+        if room >= 0:
+            shown.append((title, cells))
+        else:
+            left_out += 1
+            room = -1
+    return shown, left_out
+
+
 def _columns(board: Board) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the texts of each column that has a number."""
     first = list(SHOWN)
@@ -103,9 +110,13 @@ def _title(board: Board, column: Column, arrow: str) -> str:
 
 
 def _label(row: Row) -> str:
-    label = printable(row.editor.label)
-    label = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+    label = _short(row.editor.label)
     return label if row.complete else f"{label}\n(incomplete: {row.gap})"
+
+
+def _short(label: str) -> str:
+    label = printable(label)
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
 
 
 def _number(cell: Cell | None, usual: tuple[int, int]) -> str:
@@ -127,3 +138,80 @@ def _spread(cell: Cell, digits: int) -> str:
         return f" ±{wide:.{digits}f}"
     ends = (f"{end:g}" if end in cell.info.range else f"{end:.{digits}f}" for end in (low, high))
     return f" [{', '.join(ends)}]"
+
+
+# --------------------------------------------------------------------------------------------------- published
+
+
+def published_tables(board: Board | None, beside: Beside, width: int) -> list[Table]:
+    """Return what was published for a benchmark: beside our rows where the definition is the same, and the rest.
+
+    Args:
+        board: the board that it stands beside, if there is one.
+        beside: from `report.published`.
+        width: how many characters fit into a line.
+    """
+    name = printable(beside.benchmark)
+    remark = (
+        f"Not known to be comparable with the board: {printable('; '.join(beside.remarks))}. " if beside.remarks else ""
+    )
+    tables = []
+    if board is not None and beside.shared is not None:
+        tables.append(_published(f"{name} · measured here, and published", remark + KEY, beside.shared, board, width))
+    for other in beside.others:
+        title = f"{name} · published only{f' · {printable(other.split)}' if other.split else ''}"
+        tables.append(_published(title, "" if tables else remark + KEY, other, None, width))
+    return tables
+
+
+def _published(title: str, caption: str, published: PublishedTable, board: Board | None, width: int) -> Table:
+    rows = [] if board is None else [row for row in board.rows if any(c.metric in published.metrics for c in row.cells)]
+    names = [*(_label(row) for row in rows), *(_short(line.method) for line in published.lines)]
+    splits = [*("this board" for _ in rows), *(printable(line.split) for line in published.lines)]
+    kinds = [
+        *("editbench" for _ in rows),
+        *(printable(f"{line.source_kind} {line.date}".rstrip()) for line in published.lines),
+    ]
+    front = [max(cell_len(part) for text in texts for part in text.split("\n")) for texts in (names, splits, kinds)]
+    room = width - sum(max(length, 6) for length in front) - 10
+    columns, left_out = _fitting(_published_columns(published, board, rows), room)
+    more = f" {left_out} more in the page." if left_out else ""
+    table = Table(
+        title=Text(title),
+        caption=Text(f"{caption}{more}".lstrip()) if caption or more else None,
+        title_justify="left",
+        caption_justify="left",
+        header_style="bold",
+    )
+    for head in ("method", "split", "source"):
+        table.add_column(head, no_wrap=True)
+    for head, _ in columns:
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for index, texts in enumerate(zip(names, splits, kinds, strict=True)):
+        if index == len(rows) > 0:
+            table.add_section()
+        cells = (cells[index] for _, cells in columns)
+        table.add_row(*map(Text, (*texts, *cells)), style="dim" if index < len(rows) else "italic")
+    return table
+
+
+def _published_columns(
+    published: PublishedTable, board: Board | None, rows: list[Row]
+) -> Iterator[tuple[str, list[str]]]:
+    for place, metric in enumerate(published.metrics):
+        theirs = [_published_number(line.numbers[place]) for line in published.lines]
+        arrow = ARROWS.get(published.directions[place], "")
+        if board is None:
+            name, options = name_and_options(metric)
+            yield f"{options or name} {arrow}\n{name if options else ''}".rstrip(), theirs
+            continue
+        for column in [column for column in board.columns if column.metric == metric]:
+            cells = [row.cells.get(column) for row in rows]
+            found = [(cell.estimate.n, cell.estimate.clusters) for cell in cells if cell is not None]
+            usual = max(found)
+            title = f"{_title(board, column, arrow)}\nn={usual[0]} G={usual[1]}"
+            yield title, [*(_number(cell, usual) for cell in cells), *theirs]
+
+
+def _published_number(number: PublishedNumber | None) -> str:
+    return "–" if number is None else f"{number.text}{number.marks}"
