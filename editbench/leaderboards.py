@@ -6,17 +6,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from editbench.board import Board, GroupBy, build_boards
+from editbench.compare import Compared, Comparison
 from editbench.plan import LABEL, RunConfig, chosen_suite, read_config
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
 from editbench.records import RecordFile, read_records
+from editbench.report.comparison_page import write_comparison
 from editbench.report.gallery import write_gallery
 from editbench.report.leaderboard import render_boards
 from editbench.report.published import benchmark_of
+from editbench.report.showcase import Side
 from editbench.report.table import to_csv
 from editbench.specs import slug
 from editbench.store import RunStore, write_whole
-from editbench.types import EditbenchError
+from editbench.types import EditbenchError, Suite
 
 PAGE = "index.html"
 PUBLISHED, PUBLISHED_PAGE = "published", "published.html"
@@ -89,6 +92,26 @@ def export(
     return written
 
 
+def export_comparison(comparison: Comparison, runs: Sequence[Compared], paths: Sequence[Path], html: Path) -> None:
+    """Write the page of a comparison, with pictures of those runs that are directories.
+
+    Args:
+        comparison: of the runs.
+        runs: from `load_runs`.
+        paths: where each of them is.
+        html: where the page goes.
+
+    Raises:
+        EditbenchError: if the suite of a run directory is not there any more.
+    """
+    sides = {}
+    for run, path in zip(runs, paths, strict=True):
+        if path.is_dir():
+            store = RunStore(path)
+            sides[run.name] = Side(store, store.cells(), _suite_of_run(path))
+    write_comparison(comparison, sides, html)
+
+
 def write(folder: Path, with_published: bool = False) -> list[Path]:
     """Write the CSV of every suite and the page of a leaderboards folder; return their paths.
 
@@ -126,8 +149,11 @@ def write_site(path: Path, output_dir: Path) -> Path:
         return output_dir / PAGE
     if not (path / "run.json").is_file():
         raise EditbenchError(f"{path} is neither a run directory (run.json) nor a leaderboards folder (records/)")
-    config = RunConfig.from_mapping(read_config(path / "run.json"))
-    return write_gallery(path, chosen_suite(config), output_dir)
+    return write_gallery(path, _suite_of_run(path), output_dir)
+
+
+def _suite_of_run(path: Path) -> Suite:
+    return chosen_suite(RunConfig.from_mapping(read_config(path / "run.json")))
 
 
 def _committed(folder: Path) -> dict[str, list[RecordFile]]:
