@@ -16,12 +16,15 @@ from editbench.report.gallery import write_gallery
 from editbench.report.leaderboard import render_boards
 from editbench.report.published import benchmark_of
 from editbench.report.showcase import Side
-from editbench.report.table import to_csv
+from editbench.report.site import AUDIT, BOARDS, METHODS, METRICS, STUDY, links, site_pages
+from editbench.report.table import schema, to_csv, to_wide
 from editbench.specs import slug
 from editbench.store import RunStore, write_whole
 from editbench.types import EditbenchError, Suite
 
 PAGE = "index.html"
+SCHEMA = "schema.json"
+"""What the columns of the CSVs hold."""
 PUBLISHED, PUBLISHED_PAGE = "published", "published.html"
 """The folder with the tables of others, and the page that shows them beside our boards."""
 SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -70,7 +73,11 @@ def published_beside(paths: Iterable[Path]) -> tuple[PublishedCell, ...]:
 
 
 def export(
-    boards: Sequence[Board], csv: Path | None, html: Path | None, published: Sequence[PublishedCell] = ()
+    boards: Sequence[Board],
+    csv: Path | None,
+    html: Path | None,
+    published: Sequence[PublishedCell] = (),
+    wide: Path | None = None,
 ) -> list[Path]:
     """Write boards as one CSV and one page, where asked for; return what was written.
 
@@ -79,6 +86,7 @@ def export(
         csv: where the table goes, which has our numbers only.
         html: where the page goes.
         published: numbers of others, for the page.
+        wide: where the table with one row a run goes.
     """
     written = []
     if csv is not None:
@@ -86,6 +94,9 @@ def export(
         rows = [table if number == 0 else table.partition("\n")[2] for number, table in enumerate(tables)]
         write_whole(csv, ["".join(rows).encode()])
         written.append(csv)
+    if wide is not None:
+        write_whole(wide, [to_wide(boards).encode()])
+        written.append(wide)
     if html is not None:
         write_whole(html, [render_boards(boards, "editbench", published).encode()])
         written.append(html)
@@ -140,16 +151,39 @@ def check(folder: Path, with_published: bool = False) -> list[Path]:
 
 
 def write_site(path: Path, output_dir: Path) -> Path:
-    """Write the gallery of a run, or the page of a leaderboards folder; return the page to open."""
+    """Write the gallery of a run, or the whole site of a leaderboards folder; return the page to open."""
     if is_folder(path):
-        contents = _contents(path)
-        for name in (PUBLISHED_PAGE, PAGE):
-            if path / name in contents:
-                write_whole(output_dir / name, [contents[path / name]])
+        for name, data in _site(path).items():
+            write_whole(output_dir / name, [data])
         return output_dir / PAGE
     if not (path / "run.json").is_file():
         raise EditbenchError(f"{path} is neither a run directory (run.json) nor a leaderboards folder (records/)")
     return write_gallery(path, _suite_of_run(path), output_dir)
+
+
+def _site(folder: Path) -> dict[str, bytes]:
+    """Return every file of the site of a leaderboards folder: what regenerates, what the folder has, and a frame."""
+    boards = _boards(folder)
+    copied = {
+        f"{part}/{path.name}": path.read_bytes()
+        for part, suffixes in (("audit", (".csv", ".svg")), ("study", (".html", ".svg", ".png")))
+        for path in sorted((folder / part).glob("*"))
+        if path.suffix in suffixes
+    }
+    published = read_published(folder / PUBLISHED) if any((folder / PUBLISHED).glob("*.csv")) else ()
+    names = [PAGE, BOARDS, METHODS, METRICS]
+    names += [PUBLISHED_PAGE] * bool(published) + [STUDY] * (STUDY in copied)
+    audit = {name.removeprefix("audit/"): data.decode() for name, data in copied.items() if name.startswith("audit/")}
+    names += [AUDIT] * bool(audit)
+    shown, site = [board for name, board in boards.items() if name not in NAMED], links(names)
+    pages = site_pages(boards, tuple(NAMED), audit, names)
+    pages[BOARDS] = render_boards(shown, "Boards", site=site, here=BOARDS)
+    if published:
+        pages[PUBLISHED_PAGE] = _published_page(shown, published, site)
+    tables = {f"{name}.csv": to_csv(board) for name, board in boards.items()}
+    tables |= {f"{name}-wide.csv": to_wide([board]) for name, board in boards.items()}
+    written = {name: text.encode() for name, text in {**pages, **tables, SCHEMA: schema()}.items()}
+    return {**copied, **written}
 
 
 def _suite_of_run(path: Path) -> Suite:
@@ -187,10 +221,24 @@ def _problem(path: Path, file: RecordFile) -> str | None:
     return None
 
 
+def _boards(folder: Path) -> dict[str, Board]:
+    return {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
+
+
+def _published_page(
+    boards: Sequence[Board], published: Sequence[PublishedCell], site: Sequence[tuple[str, str]] = ()
+) -> str:
+    benchmarks = {cell.benchmark for cell in published}
+    shown = [board for board in boards if benchmark_of(board.suite.name, benchmarks)]
+    title = "editbench leaderboards: published numbers"
+    return render_boards(shown, title, published, every_benchmark=True, site=site, here=PUBLISHED_PAGE)
+
+
 def _contents(folder: Path, with_published: bool = False) -> dict[Path, bytes]:
-    boards = {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
+    boards = _boards(folder)
     contents = {folder / f"{name}.csv": to_csv(board).encode() for name, board in boards.items()}
     shown = [board for name, board in boards.items() if name not in NAMED]
+    contents[folder / SCHEMA] = schema().encode()
     contents[folder / PAGE] = render_boards(shown, "editbench leaderboards").encode()
     with_page = with_published or (folder / PUBLISHED_PAGE).exists()
     if not with_page and not any((folder / PUBLISHED).glob("*.csv")):
@@ -201,7 +249,5 @@ def _contents(folder: Path, with_published: bool = False) -> dict[Path, bytes]:
         table = published_csv(cell for cell in published if cell.benchmark == benchmark)
         contents[folder / PUBLISHED / f"{benchmark}.csv"] = table.encode()
     if with_page:
-        shown = [board for board in shown if benchmark_of(board.suite.name, benchmarks)]
-        title = "editbench leaderboards: published numbers"
-        contents[folder / PUBLISHED_PAGE] = render_boards(shown, title, published, every_benchmark=True).encode()
+        contents[folder / PUBLISHED_PAGE] = _published_page(shown, published).encode()
     return contents

@@ -103,7 +103,12 @@ class Section:
 
 
 def render_boards(
-    boards: Sequence[Board], title: str, published: Sequence[PublishedCell] = (), every_benchmark: bool = False
+    boards: Sequence[Board],
+    title: str,
+    published: Sequence[PublishedCell] = (),
+    every_benchmark: bool = False,
+    site: Sequence[tuple[str, str]] = (),
+    here: str = "",
 ) -> str:
     """Return one self-contained HTML page with a section for each board, in the order of the suites' names.
 
@@ -112,6 +117,8 @@ def render_boards(
         title: of the page.
         published: numbers of others, shown under the boards of their benchmarks and never in their tables.
         every_benchmark: whether to show, after the boards, the published benchmarks that no board is of.
+        site: pages of the site that the page is part of, address and title.
+        here: address of the page itself.
     """
     sections = [_section(board, published) for board in sorted(boards, key=lambda board: board.suite.name)]
     alone = list(without_board(boards, published)) if every_benchmark else []
@@ -126,6 +133,8 @@ def render_boards(
         alone=alone,
         key=KEY,
         groups=GROUPS,
+        site=site,
+        here=here,
     )
 
 
