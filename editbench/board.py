@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
 
 from editbench.records import EditorInfo, MetricInfo, RecordFile, SuiteInfo
 from editbench.stats import Estimate, estimate, front, rank_ranges
@@ -18,9 +16,6 @@ from editbench.values import Profile, bounds_of, mean_profile, scenario_means, s
 
 RANKING = "composite"
 """The metric that ranks a board; without a value of it, rows stand in the order of their labels."""
-
-GroupBy = Literal["turn", "category"]
-"""What a board can be split by."""
 
 SUCCESS, FIDELITY = "success", "mae:region=keep"
 """The axes of the plot, and of its front: how often the edit is there, and how much of the rest changed."""
@@ -137,12 +132,8 @@ class Board:
         return found[0] if len(found) == 1 else None
 
 
-def build_boards(files: Iterable[RecordFile], by: GroupBy | None = None) -> list[Board]:
+def build_boards(files: Iterable[RecordFile]) -> list[Board]:
     """Group runs by suite, one board each, sorted by the suite's name.
-
-    Args:
-        files: the records of runs.
-        by: build one board for every turn or category of a suite instead.
 
     Raises:
         EditbenchError: if runs of one suite name disagree about the suite or its scenarios, or share a label.
@@ -150,35 +141,12 @@ def build_boards(files: Iterable[RecordFile], by: GroupBy | None = None) -> list
     by_name: dict[str, list[RecordFile]] = {}
     for file in files:
         by_name.setdefault(file.header.suite.name, []).append(file)
-    groups = [by_name[name] for name in sorted(by_name)]
-    return [_build_board(part) for group in groups for part in ([group] if by is None else _parts(group, by))]
-
-
-def _parts(files: Sequence[RecordFile], by: GroupBy) -> Iterator[list[RecordFile]]:
-    """Yield the runs of one suite again for every group of its scenarios, whose number some run must know."""
-    _check_same_suite(files)
-    ids: dict[int | str, set[str]] = {}
-    for file in files:
-        for record in file.records:
-            ids.setdefault(getattr(record, by), set()).add(record.scenario_id)
-    for group in sorted(ids):
-        label = f"[{by}={group}]"
-        suite = files[0].header.suite
-        identity = hashlib.sha256(f"{suite.identity}{label}".encode()).hexdigest()
-        part = replace(suite, name=f"{suite.name}{label}", identity=identity, scenarios=len(ids[group]))
-        yield [
-            replace(
-                file,
-                header=replace(file.header, suite=part),
-                records=[record for record in file.records if record.scenario_id in ids[group]],
-            )
-            for file in files
-        ]
+    return [_build_board(by_name[name]) for name in sorted(by_name)]
 
 
 def _build_board(files: Sequence[RecordFile]) -> Board:
     files = sorted(files, key=lambda file: file.header.editor.label)
-    _check_same_suite(files)
+    check_same_suite(files)
     check_same_scenarios(files)
     readable = {r.scenario_id for file in files for r in file.records if r.edit_status != "input_invalid"}
     rows = [_row(file, readable) for file in files]
@@ -242,7 +210,8 @@ def _score(row: Row) -> float | None:
     return cells[0].estimate.mean if cells else None
 
 
-def _check_same_suite(files: Sequence[RecordFile]) -> None:
+def check_same_suite(files: Sequence[RecordFile]) -> None:
+    """Raise EditbenchError if runs of one suite name are of different suites, or share a label."""
     suite = files[0].header.suite
     labels: set[str] = set()
     for file in files:

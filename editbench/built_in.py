@@ -20,7 +20,35 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "shapes@1": Entry("editbench.suites.shapes:Shapes", "240 rendered scenes with exact targets, masks and checks"),
         "photos@1": Entry("editbench.suites.photos:Photos", "scikit-image's photographs with hand-drawn masks"),
         "folder": Entry("editbench.suites.folder:FolderSuite", "your own data: folder:PATH with a scenarios.jsonl"),
+        "brushbench": Entry(
+            "editbench.suites.brushbench:BrushBench", "BrushBench: to be filled inside and outside of objects"
+        ),
+        "coco": Entry(
+            "editbench.suites.coco:Coco", "COCO instances: every object a removal, masks from polygons or runs"
+        ),
+        "editbench_imagen": Entry(
+            "editbench.suites.editbench_imagen:EditbenchImagen", "EditBench of Imagen Editor: 240 pictures to inpaint"
+        ),
+        "editval": Entry(
+            "editbench.suites.editval:EditVal", "EditVal: edits by attribute of COCO photographs, no masks"
+        ),
+        "gedit": Entry("editbench.suites.gedit:GEdit", "GEdit-Bench: 606 requests, en or cn, CoCoEdit's masks"),
+        "geditv2": Entry("editbench.suites.geditv2:GEditV2", "GEditBench v2: 1,200 requests in 23 tasks"),
+        "giebench": Entry(
+            "editbench.suites.giebench:GieBench", "GIE-Bench: Pexels photographs, object masks, questions"
+        ),
+        "hatie": Entry("editbench.suites.hatie:Hatie", "HATIE: queries about objects; convert its pickles first"),
+        "icebench": Entry("editbench.suites.icebench:IceBench", "ICE-Bench: the tasks that edit, some with masks"),
+        "imgedit": Entry("editbench.suites.imgedit:ImgEdit", "ImgEdit-Bench: 737 edits, CoCoEdit's masks, sessions"),
+        "krisbench": Entry("editbench.suites.krisbench:KrisBench", "KRIS-Bench: edits that need knowledge"),
         "piebench": Entry("editbench.suites.piebench:PieBench", "PIE-Bench: 700 pictures with prompts and masks"),
+        "piebench_pp": Entry(
+            "editbench.suites.piebench_pp:PieBenchPp", "PIE-Bench++: several edits a picture, parquet"
+        ),
+        "risebench": Entry("editbench.suites.risebench:RiseBench", "RISEBench: 360 edits that need reasoning"),
+        "tedbench": Entry(
+            "editbench.suites.tedbench:TedBench", "TEdBench: 100 photographs and what they should show, no masks"
+        ),
     },
     "editor": {
         "identity": Entry("editbench.editors.controls:Identity", "control: the source, unchanged"),
@@ -35,6 +63,13 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "recolor": Entry("editbench.editors.classical:Recolor", "moves the mask toward the colour named in the prompt"),
         "harmonise": Entry("editbench.editors.classical:Harmonise", "matches the mask's colours to its surroundings"),
         "folder": Entry("editbench.editors.folder:FolderAnswers", "finished images, by id: folder:PATH or a JSONL"),
+        "geditv2_gallery": Entry(
+            "editbench.editors.published:Geditv2Gallery",
+            "finished images of 17 models: PATH,model=NAME",
+        ),
+        "icebench_outputs": Entry(
+            "editbench.editors.published:IcebenchOutputs", "finished images of ICE-Bench, listed in a gen_info.json"
+        ),
         "command": Entry("editbench.editors.command:Command", "any program: command:PROGRAM {request} {out}"),
         "http": Entry("editbench.editors.http:Http", "a service: http://HOST:PORT/PATH, see `editbench serve`"),
         "openai_images": Entry("editbench.editors.openai_images:OpenaiImages", "a model behind /v1/images/edits"),

@@ -98,7 +98,8 @@ def _choices(cls: type, name: str) -> tuple[Any, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
 
 
-def _usage(name: str, cls: type) -> str:
+def usage(name: str, cls: type) -> str:
+    """Return how the spec of a component is written, with what must be given."""
     parts = [
         f.name.upper() if f.metadata.get("bare") else f"{f.name}={f.name.upper()}"
         for f in _options(cls)
@@ -155,7 +156,7 @@ def _facts(name: str, cls: Any) -> Iterator[tuple[str, str]]:
             return str(show(getattr(cls, attribute)))
         return "see below" if variants else _said(cls, attribute)
 
-    yield "Spec", f"`{_usage(name, cls)}`"
+    yield "Spec", f"`{usage(name, cls)}`"
     yield "Region", _region(cls)
     yield "Direction", fact("direction", _DIRECTIONS.__getitem__)
     if _varies(cls, "range") or _varies(cls, "unit"):
@@ -194,7 +195,8 @@ def _canaries(name: str) -> str:
     return f"{count}, tolerance {NETWORK_TOLERANCE if network else TOLERANCE:.6f}".rstrip("0")
 
 
-def _option_rows(cls: type, meanings: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
+def option_rows(cls: type, meanings: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield a row for each option of a component: name, values, default, meaning."""
     for f in _options(cls):
         choices = _choices(cls, f.name)
         hint = typing.get_type_hints(cls)[f.name]
@@ -205,7 +207,8 @@ def _option_rows(cls: type, meanings: dict[str, str]) -> Iterator[tuple[str, str
         yield f"`{f.name}`", values, default, meaning
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, Markdown."""
     lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -220,7 +223,7 @@ def _variant_table(variants: Sequence[Any]) -> str:
     if _varies(type(variants[0]), "watches"):
         head.append("Must see damage")
         rows = [[*row, _zones(metric.watches)] for row, metric in zip(rows, variants, strict=True)]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def card(name: str) -> str:
@@ -232,10 +235,10 @@ def card(name: str) -> str:
         parts.append(f"**References.** {doc.references}\n")
     if doc.disagreements:
         parts.append(f"**Known disagreements.** {doc.disagreements}\n")
-    parts.append(_table(("", ""), list(_facts(name, cls))))
-    options = list(_option_rows(cls, doc.options))
+    parts.append(table(("", ""), list(_facts(name, cls))))
+    options = list(option_rows(cls, doc.options))
     if options:
-        parts.append(_table(("Option", "Values", "Default", "Meaning"), options))
+        parts.append(table(("Option", "Values", "Default", "Meaning"), options))
     variants = _variants(cls)
     if variants:
         parts.append(_variant_table(variants))
@@ -248,7 +251,7 @@ def card(name: str) -> str:
 def page() -> str:
     """Return the page of all cards, Markdown: the same on every machine."""
     entries = BUILT_IN["metric"]
-    index = _table(("Metric", ""), [(f"[`{name}`](#{name})", entry.about) for name, entry in entries.items()])
+    index = table(("Metric", ""), [(f"[`{name}`](#{name})", entry.about) for name, entry in entries.items()])
     text = "\n".join([_INTRODUCTION, index, *(card(name) for name in entries)])
     for name, entry in entries.items():
         text = text.replace(f"`{entry.path.rpartition(':')[2]}`", f"[`{name}`](#{name})")

@@ -53,6 +53,9 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
     console = Console(stderr=True)
     for warning in (*plan.warnings, *(plan.drift if score else ())):
         console.print(Text(f"warning: {printable(warning)}"))
+    if citation := getattr(plan.suite, "citation", ""):
+        told = f"data of {plan.suite.name}: licence {plan.suite.licence}; cite {citation}"
+        console.print(Text(printable(told)), soft_wrap=True)
     steps = carry_out(plan, edit, score)
     label = plan.header.editor.label
     try:
@@ -82,7 +85,8 @@ def describe_plan(plan: Plan, json: bool) -> None:
     folder = next(path for path in (plan.store.path, *plan.store.path.absolute().parents) if path.exists())
     needed, free = pixels * plan.total // 2, shutil.disk_usage(folder).free
     facts = {
-        "suite": f"{plan.suite.name}, {len(plan.suite)} scenarios, {plan.suite.licence}",
+        "suite": f"{plan.suite.name}, {len(plan.suite)} scenarios, licence: {plan.suite.licence}",
+        **({"cite": citation} if (citation := getattr(plan.suite, "citation", "")) else {}),
         "editor": f"{plan.header.editor.spec}, mask access {plan.header.editor.mask_access}, {_place(plan)}",
         "edits": f"{plan.total} ({plan.config.repeats} of every scenario), seed {plan.config.seed}",
         "metrics": ", ".join(plan.metrics),
@@ -93,7 +97,7 @@ def describe_plan(plan: Plan, json: bool) -> None:
         print(dumps(facts))
         return
     for name, text in facts.items():
-        print(f"{name:8} {text}")
+        print(f"{name:8} {printable(text)}")
     for warning in plan.warnings:
         print(f"warning: {printable(warning)}")
 
@@ -222,7 +226,7 @@ def report_suite(spec: str, html: Path | None, json: bool) -> int:
     code = report_findings(spec, findings, json)
     if suite is None:
         return 2
-    page = write_overlays(suite, [finding.text for finding in findings], html or Path("check") / slug(suite.name))
+    page = write_overlays(suite, findings, html or Path("check") / slug(suite.name))
     print(f"overlays: {page}", file=sys.stderr if json else sys.stdout)
     return code
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from editbench.board import Board, GroupBy, build_boards
+from editbench.board import Board, build_boards
 from editbench.compare import Compared, Comparison
 from editbench.plan import LABEL, RunConfig, chosen_suite, read_config
 from editbench.published import PublishedCell, read_published, shipped_folder
@@ -19,6 +19,7 @@ from editbench.report.showcase import Side
 from editbench.report.site import AUDIT, BOARDS, METHODS, METRICS, STUDY, links, site_pages
 from editbench.report.table import schema, to_csv, to_wide
 from editbench.specs import slug
+from editbench.splits import GroupBy, split
 from editbench.store import RunStore, write_whole
 from editbench.types import EditbenchError, Suite
 
@@ -53,13 +54,13 @@ def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
     for path in paths:
         if is_folder(path):
             committed = _committed(path)
-            boards += [board for name in NAMED for board in build_boards(committed.pop(name, ()), by)]
+            boards += [board for name in NAMED for board in _build(committed.pop(name, ()), by)]
             files += [file for name in sorted(committed) for file in committed[name]]
         elif path.is_file():
             files.append(read_records(path))
         else:
             files.append(RunStore(path).records())
-    return build_boards(files, by) + boards
+    return _build(files, by) + boards
 
 
 def published_beside(paths: Iterable[Path]) -> tuple[PublishedCell, ...]:
@@ -70,6 +71,10 @@ def published_beside(paths: Iterable[Path]) -> tuple[PublishedCell, ...]:
     """
     folders = [path / PUBLISHED for path in paths if is_folder(path) and (path / PUBLISHED).is_dir()]
     return read_published(folders[0] if folders else shipped_folder())
+
+
+def _build(files: Iterable[RecordFile], by: GroupBy | None) -> list[Board]:
+    return build_boards(files if by is None else split(files, by))
 
 
 def export(

@@ -30,8 +30,9 @@ LAYERS = (
     ("loops",),
     # L4
     ("values",),
-    ("merge", "board", "shapes_tiny", "cards"),
-    ("audit", "compare"),
+    ("merge", "board", "shapes_tiny", "cards", "convert_hatie"),
+    ("suite_cards",),
+    ("audit", "compare", "splits"),
     ("report",),
     # L5
     ("conformance",),

@@ -6,25 +6,45 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from editbench import suite_cards
 from editbench.built_in import BUILT_IN
 from editbench.cards import card, page, read_docstring
 from editbench.cli import app
 from editbench.metrics.legacy import brushnet, gie, magicbrush, pie
 from editbench.registry import lookup
+from editbench.suites import published_terms
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
+DOCUMENTS = {
+    kind: Path(__file__).parents[1] / "docs" / page
+    for kind, page in (("metrics", "metrics.md"), ("suites", "benchmarks.md"))
+}
+TERMS = published_terms()
 NAMES = list(BUILT_IN["metric"])
 LEGACY = {"pie": pie, "brushnet": brushnet, "gie": gie, "magicbrush": magicbrush}
 
 
-def test_the_document_is_what_the_command_prints():
-    done = CliRunner().invoke(app, ["list", "metrics", "--cards"])
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_the_document_is_what_the_command_prints(kind):
+    done = CliRunner().invoke(app, ["list", kind, "--cards"])
     assert done.exit_code == 0, done.output
-    stale = "docs/metrics.md is stale: run `editbench list metrics --cards > docs/metrics.md`"
-    assert done.stdout_bytes == DOCUMENT.read_bytes(), stale
+    page = DOCUMENTS[kind]
+    stale = f"docs/{page.name} is stale: run `editbench list {kind} --cards > docs/{page.name}`"
+    assert done.stdout_bytes == page.read_bytes(), stale
 
 
-def test_cards_are_for_metrics():
+@pytest.mark.parametrize("name", TERMS)
+def test_every_loader_is_one_small_file_with_a_complete_card(name):
+    cls = lookup("suite", name)
+    doc = read_docstring(cls)
+    undocumented = {f.name for f in fields(cls) if f.init} - set(doc.options)
+    assert doc.text and not undocumented, f"{name}: no line in Args for {undocumented}"
+    lines = Path(sys.modules[cls.__module__].__file__).read_text().count("\n")
+    assert lines <= 120, f"{name}: {lines} lines"
+    text = suite_cards.card(name, TERMS[name])
+    assert all(unconfirmed in text for unconfirmed in TERMS[name].unconfirmed) and TERMS[name].home in text
+
+
+def test_cards_are_for_metrics_and_suites():
     done = CliRunner().invoke(app, ["list", "editors", "--cards"])
     assert done.exit_code == 2 and "--cards" in done.stderr
 
@@ -62,7 +82,7 @@ def test_a_card_follows_the_class(monkeypatch):
 
 def test_the_page_does_not_depend_on_what_is_installed(no_weights, monkeypatch):
     monkeypatch.setenv("EDITBENCH_JUDGE_URL", "http://127.0.0.1:1/v1")
-    assert page() == DOCUMENT.read_text(encoding="utf-8")
+    assert page() == DOCUMENTS["metrics"].read_text(encoding="utf-8")
 
 
 def test_the_page_needs_no_network_library():

@@ -27,10 +27,11 @@ PORT = "8377"
     ("page", "least"),
     [
         ("README.md", 4),
-        ("CONTRIBUTING.md", 4),
+        ("CONTRIBUTING.md", 8),
         ("docs/editors.md", 11),
         ("docs/protocol.md", 3),
         ("docs/isolation.md", 1),
+        ("docs/suites.md", 4),
     ],
 )
 def test_every_example_runs(page, least, tmp_path):

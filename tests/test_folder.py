@@ -218,8 +218,8 @@ def test_the_overlay_page_names_file_and_line_and_each_unreadable_scenario_once(
     lines = root / "scenarios.jsonl"
     lines.write_text("\n" + lines.read_text())
     suite, findings = check_suite(spec)
-    for texts in ([finding.text for finding in findings], []):  # with and without a check before it
-        page = write_overlays(suite, texts, root / "out").read_text()
+    for told in (findings, []):  # with and without a check before it
+        page = write_overlays(suite, told, root / "out").read_text()
         assert page.count("gone.png") == page.count("gone_too.png") == 1
         assert page.count(f"{lines}:3: s1") == page.count(f"{lines}:4: s2") == 1
         assert page.count("<article") == 1 and "looked at here" not in page

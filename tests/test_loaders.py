@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editbench import load_suite
+from editbench.cli import app
 from editbench.images import InvalidImage
+from editbench.records import read_records
 from editbench.suites.runs import decode_runs
-from editbench.testing import check_loader
+from editbench.testing import check_loader, examples
 from editbench.testing.layouts import WRITERS
-from editbench.types import EditbenchError
+from editbench.types import EditbenchError, Undefined
 
 
 @pytest.mark.parametrize("spec", WRITERS)
@@ -20,11 +22,40 @@ def test_what_is_written_in_the_format_is_loaded(spec, tmp_path):
     assert check_loader(spec, WRITERS[spec], tmp_path) == []
 
 
+def editbench(*arguments):
+    """Call the command line in this process; return its exit code."""
+    with pytest.raises(SystemExit) as end:
+        app([str(argument) for argument in arguments])
+    return end.value.code
+
+
+@pytest.mark.parametrize("spec", WRITERS)
+def test_the_control_runs_on_it_from_end_to_end(spec, tmp_path):
+    written = WRITERS[spec]
+    expected = written.write(tmp_path / "data", examples(written.count, *written.size))
+    loaded = spec.replace("PATH", str(tmp_path / "data"))
+    run = tmp_path / "run"
+    metrics = "mae:region=all,mae:region=keep"
+    arguments = ("--suite", loaded, "--editor", "identity", "--metrics", metrics, "--output-dir", run)
+    assert editbench("run", *arguments) == 0
+    records = read_records(run / "records.jsonl").records
+    assert sorted(item.id for item in expected) == [record.scenario_id for record in records]
+    for record, item in zip(records, sorted(expected, key=lambda item: item.id), strict=True):
+        assert record.edit_status == "ok"
+        assert record.values["mae:region=all"] == 0
+        everything = item.mask is None or bool(item.mask.all())
+        assert record.values["mae:region=keep"] == (Undefined("empty keep region") if everything else 0)
+    assert editbench("report", run, "--output-dir", tmp_path / "report") == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert all(item.id in page for item in expected)
+
+
 @pytest.mark.parametrize(
     ("runs", "first", "pixels"),
     [
         ([0, 3, 515, 4], 0, {0, 1, 2, 515, 516, 517, 518}),
         ([262140, 99], 0, {262140, 262141, 262142, 262143}),
+        ([262142, 2**63 - 1], 0, {262142, 262143}),
         ([1, 2], 1, {0, 1}),
         ([], 0, set()),
         ([5, 0], 0, set()),
@@ -62,6 +93,7 @@ def test_broken_runs_are_refused(runs, first, message):
 def test_runs_past_the_end_and_over_each_other_are_told():
     assert decode_runs([0, 3, 2, 2], 6, 10).flags == ("overlapping runs",)
     assert decode_runs([58, 9], 6, 10).flags == ("run past the end",)
+    assert decode_runs([4, 1, 0, 3, 1, 0], 6, 10).flags == ()  # out of order, and nothing inside of another
 
 
 def test_a_missing_field_is_told_with_the_item_and_what_it_may_be_called(tmp_path):

@@ -22,6 +22,7 @@ from editbench.report.page import visible
 from editbench.report.pictures import ANCHORS, heat_map, outline, overlay, thumbnail, thumbnail_mask, write_picture
 from editbench.report.scatter import scatter
 from editbench.suites import load_suite, select_first
+from editbench.toys import Finding
 from editbench.types import EditbenchError, Failed, Record, Undefined
 
 HOSTILE = (
@@ -418,13 +419,15 @@ def test_the_gallery_refuses_another_suite(toy, tmp_path):
 
 
 def test_the_overlays_show_every_scenario_and_list_the_unreadable(toy, tmp_path):
-    path = write_overlays(load_suite(f"{toy}:ToySuite"), ["first", *HOSTILE], tmp_path)
+    path = write_overlays(
+        load_suite(f"{toy}:ToySuite"), [Finding(False, text) for text in ("first", *HOSTILE)], tmp_path
+    )
     page = check_harmless(path.read_text("utf-8"))
     assert len(page.all("article", "card")) == 7
     assert [item["text"] for item in page.all("li", "unreadable")] == ["s-4 mask 'm<b>.png': truncated"]
     assert [item["text"] for item in page.all("li")][: 1 + len(HOSTILE)] == ["first", *map(visible, HOSTILE)]
     assert sum(int(title["text"].split(": ")[1].split()[0]) for title in page.all("title")[1:]) == 7
-    findings = ["s-4: mask 'm<b>.png': truncated"]
+    findings = [Finding(True, "s-4: mask 'm<b>.png': truncated")]
     again = Page(write_overlays(load_suite(f"{toy}:ToySuite"), findings, tmp_path / "again").read_text("utf-8"))
     assert "".join(item["text"] for item in again.all("li")).count("truncated") == 1
     assert "empty mask" in page.all("article")[2]["text"] and "10.2 %" in page.all("article")[0]["text"]

@@ -13,7 +13,7 @@ from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
 if TYPE_CHECKING:
-    from editbench.board import GroupBy
+    from editbench.splits import GroupBy
 
 
 @app.command()
@@ -53,7 +53,7 @@ def board(
 
 def group_by(text: str | None) -> GroupBy | None:
     """Return what to split boards by; a mistyped word gets a hint."""
-    from editbench.board import GroupBy
+    from editbench.splits import GroupBy
 
     known: tuple[GroupBy, ...] = get_args(GroupBy)
     if text is None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from editbench.cli.app import Json, app, reported
 from editbench.specs import did_you_mean, printable
 from editbench.types import EditbenchError
+
+if TYPE_CHECKING:
+    from editbench.suites.benchmark import Terms
 
 check_app = typer.Typer(help="Check a suite, an editor or a metric before using it.", no_args_is_help=True)
 app.add_typer(check_app, name="check")
@@ -21,7 +25,7 @@ app.add_typer(check_app, name="check")
 def list_(
     kind: Annotated[str, typer.Argument(help="suites, editors, metrics, recipes, or config: its JSON schema.")] = "",
     json: Json = False,
-    cards: Annotated[bool, typer.Option("--cards", help="Metrics: print the page that defines each of them.")] = False,
+    cards: Annotated[bool, typer.Option("--cards", help="Metrics, suites: print the page of all of them.")] = False,
 ) -> None:
     """List suites, editors and metrics, plug-ins included, or recipes; or show the schema of `--config` files."""
     from editbench.built_in import BUILT_IN
@@ -30,11 +34,12 @@ def list_(
     from editbench.registry import names
 
     if cards:
-        from editbench.cards import page
+        from editbench import cards as metric_cards
+        from editbench import suite_cards
 
-        if kind != "metrics":
-            raise EditbenchError("--cards are of metrics: `editbench list metrics --cards`")
-        print(page(), end="")
+        if kind not in ("metrics", "suites"):
+            raise EditbenchError("--cards are of metrics and suites: `editbench list metrics --cards`")
+        print((metric_cards if kind == "metrics" else suite_cards).page(), end="")
         return
     if kind == "config":
         from editbench.plan import RunConfig
@@ -46,13 +51,22 @@ def list_(
     if kind and kind not in kinds:
         raise EditbenchError(f"unknown kind {kind!r}, expected {', '.join(kinds)}{did_you_mean(kind, kinds)}")
     chosen = {plural: listed() for plural, listed in kinds.items() if kind in ("", plural)}
+    terms: dict[str, Terms] = {}
+    if kind == "suites":
+        from editbench.suites import published_terms
+
+        terms = published_terms()
     if json:
-        print(dumps(chosen))
+        print(dumps({**chosen, "terms": {name: asdict(found) for name, found in terms.items()}} if terms else chosen))
         return
     for plural, entries in chosen.items():
         print(f"{plural}:")
+        width = max([16, *map(len, entries)])
         for name, about in entries.items():
-            print(f"  {name:16} {printable(about)}")
+            print(f"  {name:{width}} {printable(about)}")
+            if name in terms:
+                print(f"  {'':{width}}   from {terms[name].home}")
+                print(f"  {'':{width}}   licence: {terms[name].licence}; redistribution: {terms[name].redistribution}")
 
 
 @check_app.command("suite")

@@ -42,21 +42,7 @@ class FolderAnswers:
             self._read_list()
         else:
             raise EditbenchError(f"no folder or JSONL file {str(self.path)!r} with finished images")
-        gone = {key: path for key, path in self._images.items() if not path.is_file()}
-        for key in gone:
-            del self._images[key]
-        ids = {scenario.id for scenario in suite}
-        found = {scenario_id for scenario_id, _ in self._images}
-        absent = sorted(str(path) for path in gone.values())
-        if not ids & found:
-            hint = f"it names files that do not exist: {_some(absent)}" if absent else f"expected {min(ids)}.png, …"
-            raise EditbenchError(f"{self.path} has no image for any of the {len(ids)} scenarios; {hint}")
-        findings = [(absent, f"of {len(gone) + len(self._images)} files do not exist")]
-        for repeat in sorted({0} | {repeat for scenario_id, repeat in self._images if scenario_id in ids}):
-            words = f"of {len(ids)} scenarios have no image" + (f" for repeat {repeat}" if repeat else "")
-            findings.append((sorted(name for name in ids if (name, repeat) not in self._images), words))
-        findings.append((sorted(found - ids), f"of {len(found)} ids are not in the suite"))
-        return [f"{self.path}: {len(which)} {words}: {_some(which)}" for which, words in findings if which]
+        return missing_and_extra(self.path, self._images, suite)
 
     def _read_folder(self) -> None:
         for path in sorted(self.path.iterdir()):
@@ -94,6 +80,34 @@ class FolderAnswers:
         if path is None or not path.exists():
             return None
         return decode(path)
+
+
+def missing_and_extra(listing: Path, images: dict[tuple[str, int], Path], suite: Suite) -> list[str]:
+    """Drop what is listed and does not exist; say what of a suite has no image, and what is not in the suite.
+
+    Args:
+        listing: the folder or file that names the images, for messages.
+        images: by scenario id and repeat; changed in place.
+        suite: whose scenarios are to be answered.
+
+    Raises:
+        EditbenchError: if no image answers any scenario.
+    """
+    gone = {key: path for key, path in images.items() if not path.is_file()}
+    for key in gone:
+        del images[key]
+    ids = {scenario.id for scenario in suite}
+    found = {scenario_id for scenario_id, _ in images}
+    absent = sorted(str(path) for path in gone.values())
+    if not ids & found:
+        hint = f"it names files that do not exist: {_some(absent)}" if absent else f"expected {min(ids)}.png, …"
+        raise EditbenchError(f"{listing} has no image for any of the {len(ids)} scenarios; {hint}")
+    findings = [(absent, f"of {len(gone) + len(images)} files do not exist")]
+    for repeat in sorted({0} | {repeat for scenario_id, repeat in images if scenario_id in ids}):
+        words = f"of {len(ids)} scenarios have no image" + (f" for repeat {repeat}" if repeat else "")
+        findings.append((sorted(name for name in ids if (name, repeat) not in images), words))
+    findings.append((sorted(found - ids), f"of {len(found)} ids are not in the suite"))
+    return [f"{listing}: {len(which)} {words}: {_some(which)}" for which, words in findings if which]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from editbench.report.page import render
 from editbench.report.pictures import overlay, thumbnail, thumbnail_mask, write_picture
 from editbench.store import write_whole
+from editbench.suites.benchmark import Benchmark
 from editbench.suites.folder import name_of
+from editbench.toys import Finding
 from editbench.types import Image, Scenario, Suite
 
 PAGE = "index.html"
@@ -52,12 +54,13 @@ class Bar:
     """Relative to the highest bar."""
 
 
-def write_overlays(suite: Suite, findings: Sequence[str], output_dir: Path, limit: int = 200) -> Path:
+def write_overlays(suite: Suite, findings: Sequence[Finding], output_dir: Path, limit: int = 200) -> Path:
     """Write the page of a suite and the pictures on it; return the path of the page.
 
     Args:
         suite: whose scenarios to show.
-        findings: what a check of the suite found, shown on top; what is unreadable and not among them is listed too.
+        findings: what a check of the suite found, shown on top, errors first; what is unreadable and not among them
+            is listed too. What the suite says about itself (`notes`) is shown as that.
         output_dir: where the page goes; pictures go into `img/` below it.
         limit: how many scenarios to show, from the first.
 
@@ -66,6 +69,8 @@ def write_overlays(suite: Suite, findings: Sequence[str], output_dir: Path, limi
     """
     shown: list[Overlay] = []
     unreadable: list[Unreadable] = []
+    told = {finding.text for finding in findings}
+    about = [text for text in getattr(suite, "notes", ()) if text in told]
     looked_at = 0
     for index, scenario in enumerate(islice(suite, limit)):
         looked_at += 1
@@ -73,17 +78,21 @@ def write_overlays(suite: Suite, findings: Sequence[str], output_dir: Path, limi
             shown.append(_overlay(scenario, output_dir / PICTURES))
         except Exception as error:  # a suite may be anybody's code
             name = name_of(suite, index, scenario.id)
-            if f"{name}: {error}" not in findings:
+            if f"{name}: {error}" not in told:
                 unreadable.append(Unreadable(name, str(error)))
     bars = _bars([item.share for item in shown])
+    masked = [item for item in shown if item.share < 1]
     page = render(
         "overlays.html",
         suite=suite,
-        findings=findings,
+        terms=suite.layout.terms if isinstance(suite, Benchmark) else None,
+        about=about,
+        findings=sorted((found for found in findings if found.text not in about), key=lambda found: not found.error),
         shown=shown,
         unreadable=unreadable,
         looked_at=looked_at,
         bars=bars,
+        masked=len(masked),
     )
     write_whole(output_dir / PAGE, [page.encode()])
     return output_dir / PAGE

@@ -68,12 +68,6 @@ def board_table(board: Board, width: int) -> Table:
     return table
 
 
-def rank_text(row: Row) -> str:
-    """Return a rank and, where they are several, the first and last of those that it has in 95 % of resamples."""
-    low, high = row.rank_range or (row.rank, row.rank)
-    return "" if row.rank is None else f"{row.rank} [{low}–{high}]" if low != high else f"{row.rank}"
-
-
 def _fitting(columns: Iterable[tuple[str, list[str]]], room: int) -> tuple[list[tuple[str, list[str]]], int]:
     """Return the first columns, as many as there is room for, and how many are left out."""
     shown, left_out = [], 0
@@ -85,6 +79,12 @@ def _fitting(columns: Iterable[tuple[str, list[str]]], room: int) -> tuple[list[
             left_out += 1
             room = -1
     return shown, left_out
+
+
+def rank_text(row: Row) -> str:
+    """Return a rank and, where they are several, the first and last of those that it has in 95 % of resamples."""
+    low, high = row.rank_range or (row.rank, row.rank)
+    return "" if row.rank is None else f"{row.rank} [{low}–{high}]" if low != high else f"{row.rank}"
 
 
 def _columns(board: Board) -> Iterator[tuple[str, list[str]]]:

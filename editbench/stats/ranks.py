@@ -13,7 +13,7 @@ from editbench.stats.intervals import DRAWS, LEVEL, resamples
 Array = npt.NDArray[np.float64]
 
 DECIMALS = 12
-"""Means that differ by less are equal: sums in another order round otherwise."""
+"""Values that differ by less are equal: sums in another order round otherwise."""
 
 
 def rank_ranges(values: Array, clusters: Sequence[str]) -> list[tuple[int, int]]:
@@ -29,18 +29,17 @@ def rank_ranges(values: Array, clusters: Sequence[str]) -> list[tuple[int, int]]
     position = {name: index for index, name in enumerate(names)}
     of_scenario = np.array([position[cluster] for cluster in clusters], dtype=np.intp)
     sums = np.stack([np.bincount(of_scenario, row, len(names)) for row in values])
-    sizes = np.bincount(of_scenario, minlength=len(names)).astype(np.float64)
     drawn = np.zeros((DRAWS, len(names)))
     np.add.at(drawn, (np.arange(DRAWS)[:, None], resamples(len(names))), 1.0)
     observed = _ranks(values.mean(axis=1))
-    ranks = np.sort([_ranks(means) for means in (drawn @ sums.T) / (drawn @ sizes)[:, None]], axis=0)
+    ranks = np.sort([_ranks(totals) for totals in drawn @ sums.T], axis=0)  # of the same scenarios: as means rank
     tail = (1 - LEVEL) / 2
     low, high = ranks[math.ceil(tail * DRAWS) - 1], ranks[math.ceil((1 - tail) * DRAWS) - 1]
     return [(int(min(a, b)), int(max(a, c))) for a, b, c in zip(observed, low, high, strict=True)]
 
 
-def _ranks(means: Array) -> npt.NDArray[np.intp]:
-    rounded = np.round(means, DECIMALS)
+def _ranks(values: Array) -> npt.NDArray[np.intp]:
+    rounded = np.round(values, DECIMALS)
     return np.searchsorted(np.sort(-rounded), -rounded) + 1
 
 

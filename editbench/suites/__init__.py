@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from editbench.registry import create
+from editbench.built_in import BUILT_IN
+from editbench.registry import create, lookup
 from editbench.specs import did_you_mean
-from editbench.suites.benchmark import Benchmark, Layout
+from editbench.suites.benchmark import Benchmark, Layout, Terms
 from editbench.types import EditbenchError, Scenario, Suite
 
 
@@ -33,6 +34,12 @@ def load_suite(spec: str) -> Suite:
         return Benchmark(made)
     suite: Suite = made
     return suite
+
+
+def published_terms() -> dict[str, Terms]:
+    """Return where to get each published benchmark that comes with a loader, and its terms, by name."""
+    found = {name: getattr(lookup("suite", name), "terms", None) for name in BUILT_IN["suite"]}
+    return {name: terms for name, terms in found.items() if isinstance(terms, Terms)}
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,11 @@ class Selection:
     def licence(self) -> str:
         """Terms of the data."""
         return self.suite.licence
+
+    @property
+    def citation(self) -> str:
+        """What to cite, empty for a suite that asks for nothing."""
+        return str(getattr(self.suite, "citation", ""))
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -24,7 +24,7 @@ from editbench.images import Accepted, InvalidImage, decode, size_text
 from editbench.masks import AcceptedMask
 from editbench.records import dumps, loads
 from editbench.registry import spec_of, written_spec
-from editbench.specs import printable
+from editbench.specs import parse, printable
 from editbench.suites.coverage import Coverage
 from editbench.suites.folder import ID
 from editbench.suites.mask_forms import read_mask
@@ -51,6 +51,8 @@ class Terms:
     citation: str
     unconfirmed: tuple[str, ...] = ()
     """What nobody could confirm about the layout, one sentence each; `check suite` repeats them."""
+    remarks: tuple[str, ...] = ()
+    """What is ours and not the benchmark's, and what is known to be wrong with it, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,25 @@ class Row:
     chain: str | None = None
     turn: int = 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data. `defects`, a list of fixed sentences, are counted in the suite's notes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An item that can be no scenario, such as one without a source picture: counted in the warnings, never silent."""
+
+    id: str
+    reason: str
+    """The same for all items that are left out for it."""
 
 
 @runtime_checkable
 class Layout(Protocol):
-    """A loader: a frozen dataclass, its fields are the options of its spec, `path` first."""
+    """A loader: a frozen dataclass, its fields are the options of its spec, `path` first.
+
+    Where pictures may lie in one folder or another, a property `pictures` says in which: references of pictures are
+    relative to it, and so are the same wherever they are. By default that is `path`.
+    """
 
     @property
     def path(self) -> Path:
@@ -85,7 +101,7 @@ class Layout(Protocol):
     def terms(self) -> Terms:
         """Source, licence, citation, open questions."""
 
-    def rows(self) -> Iterator[Row | EditbenchError]:
+    def rows(self) -> Iterator[Row | LeftOut | EditbenchError]:
         """Yield every scenario in the benchmark's own order.
 
         What is wrong with one item is yielded as an error in its place (see `manifests.each`), so that `check suite`
@@ -110,16 +126,24 @@ class Benchmark:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.spec = spec_of(layout)
+        self.pictures: Path = getattr(layout, "pictures", layout.path)
         self._offsets = array("Q", [0])
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with this object)
         weakref.finalize(self, self._file.close)
         digest = hashlib.sha256(f"{INDEX_VERSION} {self.name}\n".encode())
-        coverage = Coverage(layout.path)
+        coverage = Coverage(self.pictures)
         seen: set[bytes] = set()
+        self._defects: dict[str, list[str]] = {}
+        left_out: dict[str, list[str]] = {}
         for row in layout.rows():
             if isinstance(row, EditbenchError):
                 raise row
+            if isinstance(row, LeftOut):
+                left_out.setdefault(row.reason, []).append(row.id)
+                continue
             _check_id(row.id, seen, self.name)
+            for defect in row.metadata.get("defects", ()):
+                self._defects.setdefault(defect, []).append(row.id)
             mask = None if row.mask is None else row.mask.get("picture")
             coverage.count(row.id, {"source": row.source, "mask": mask, "target": row.target})
             line = dumps(asdict(row)).encode() + b"\n"
@@ -131,11 +155,16 @@ class Benchmark:
             raise EditbenchError(f"{layout.path} has no scenarios: {layout.terms.title} is at {layout.terms.home}")
         self.identity = digest.hexdigest()
         self._coverage = coverage.notes()
+        self._left_out = tuple(
+            f"left out: {len(ids)}, {reason} (first: {printable(ids[0])})" for reason, ids in left_out.items()
+        )
 
     @property
     def name(self) -> str:
         """Name and options of the loader, without the way to its files."""
-        name, _, options = written_spec(replace(self.layout, path=Path())).partition(":")  # type: ignore[type-var]
+        short = parse(self.spec).name.rpartition(":")[2]  # of a plug-in, what comes after its file or module
+        anywhere: Layout = replace(self.layout, path=Path())  # type: ignore[type-var]
+        name, _, options = written_spec(anywhere, short).partition(":")
         options = options.removeprefix(".").removeprefix(",")
         return f"{name}:{options}" if options else name
 
@@ -152,24 +181,34 @@ class Benchmark:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader of the data should know: revision, terms, and what nobody could confirm."""
+        """Return what a reader of the data should know: revision, terms, defects, and what nobody could confirm."""
         terms = self.layout.terms
         revision = f"revision {self.identity[:12]} (hash of what its files say)"
         about = f"{terms.title}, licence: {self.licence}; cite {terms.citation}; from {terms.home}"
-        return (revision, about, *(f"unconfirmed: {text}" for text in terms.unconfirmed))
+        defects = [
+            f"{len(ids)} of {len(self)} scenarios: {text} (first: {ids[0]})" for text, ids in self._defects.items()
+        ]
+        return (revision, about, *terms.remarks, *defects, *(f"unconfirmed: {text}" for text in terms.unconfirmed))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """What may be wrong with this copy: pictures that are missing, masks that look inverted in a sample."""
-        return (*self._coverage, *self._inverted())
+        """What may be wrong with this copy: items left out, pictures missing, masks that look inverted in a sample."""
+        return (*self._left_out, *self._coverage, *self._polarity())
 
-    def _inverted(self) -> Iterator[str]:
+    def _polarity(self) -> Iterator[str]:
         step = max(len(self) // LOOKED_AT, 1)
-        shares = []
+        shares, inferred = [], ""
         for index in range(0, len(self), step):
-            if self.row(index).mask is not None:
+            mask = self.row(index).mask
+            if mask is not None:
+                inferred = mask["polarity"] if mask.get("inferred") else inferred
                 with contextlib.suppress(InvalidImage):  # counted and named when it is its turn
                     shares.append(float(self[index].mask.mean()))
+        if inferred and shares:
+            yield (
+                f"that masks are {inferred} is inferred, not documented: by it, {len(shares)} masks looked at cover "
+                f"{np.median(shares):.0%} of their picture (median); the option `polarity` overrules it"
+            )
         large = sum(share > 0.5 for share in shares)
         if large * 2 > len(shares):
             yield (
@@ -187,7 +226,7 @@ class Benchmark:
             cluster=row.cluster or reference_text(row.source),
             category=row.category,
             instruction=row.instruction,
-            load=partial(load_content, row, self.layout.path),
+            load=partial(load_content, row, self.pictures),
             source_prompt=row.source_prompt,
             target_prompt=row.target_prompt,
             chain=row.chain,
@@ -205,7 +244,7 @@ class Benchmark:
 
     def oddities(self, index: int) -> list[str]:
         """Return what had to be done to accept the pictures of one scenario (`source 'a.png': alpha`)."""
-        row, root = self.row(index), self.layout.path
+        row, root = self.row(index), self.pictures
         source = _read("source", row.source, root)
         found = {f"source {reference_text(row.source)!r}": source.flags}
         if row.mask is not None:
@@ -224,7 +263,8 @@ def problems(layout: Layout) -> list[str]:
             try:
                 if isinstance(row, EditbenchError):
                     raise row
-                _check_id(row.id, seen, type(layout).__name__)
+                if isinstance(row, Row):
+                    _check_id(row.id, seen, type(layout).__name__)
             except EditbenchError as error:
                 found.append(str(error))
     except EditbenchError as error:

@@ -2,44 +2,113 @@
 
 from __future__ import annotations
 
+import ast
+import codecs
+import csv
+import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from editbench.records import loads
+from editbench.records import dumps, loads
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
+_MARK = codecs.BOM_UTF8
 
-def read_json(path: Path, expected: type[Item]) -> Item:
+_NAN = re.compile(r'("(?:[^"\\]|\\.)*")|\bNaN\b')
+"""A JSON text, passed over, or a NaN outside of any."""
+
+
+def find_manifest(root: Path, *names: str) -> Path:
+    """Return the first of some files that is there, as versions and downloads of a benchmark differ in their place.
+
+    Args:
+        root: the benchmark's folder.
+        *names: relative to it.
+
+    Raises:
+        EditbenchError: if none is there; one of a similar name in the folder gets a hint.
+    """
+    if not root.is_dir():
+        raise EditbenchError(f"no folder {root}")
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    hint = did_you_mean(names[0], [found.name for found in root.iterdir()])
+    raise EditbenchError(f"{root} has none of {', '.join(names)}{hint}")
+
+
+def read_json(path: Path, expected: type[Item], nan_is_null: bool = False) -> Item:
     """Read a JSON file of an expected type (`dict`, `list`).
 
     A byte order mark and any line ends are accepted; duplicate keys and non-finite numbers are not.
 
+    Args:
+        path: the file.
+        expected: type of the whole.
+        nan_is_null: read NaN as null: where a benchmark is known to have it, since pandas writes absent values so.
+
     Raises:
         EditbenchError: naming the file and what is wrong.
     """
-    data = _parse(read_text(path), str(path))
+    text = read_text(path)
+    if nan_is_null:
+        text = _NAN.sub(lambda match: match[1] or "null", text)
+    data = parse_json(text, str(path))
     if not isinstance(data, expected):
         raise EditbenchError(f"{path}: {type(data).__name__}, expected {expected.__name__}")
     return data
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield `(FILE:LINE, value)` for every line of a JSONL file that is not blank.
+    """Yield `(FILE:LINE, value)` for every line of a JSONL file that is not blank; one line is in memory.
 
     Raises:
         EditbenchError: naming file and line.
     """
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            where = f"{path}:{number}"
-            yield where, _parse(line, where)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                where = f"{path}:{number}"
+                text = _text(line.removeprefix(_MARK) if number == 1 else line, where)
+                if text.strip():
+                    yield where, parse_json(text, where)
+    except FileNotFoundError:
+        raise no_file(path) from None
+    except OSError as error:
+        raise EditbenchError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield `(FILE: row NUMBER, cells)` for every row of a CSV file below its header.
+
+    Args:
+        path: the file.
+        columns: those that it must have; others are kept.
+
+    Raises:
+        EditbenchError: naming the file and a column that is missing, or a row with too few or too many cells.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        names = list(reader.fieldnames or ())
+        for column in columns:
+            if names.count(column) != 1:
+                hint = did_you_mean(column, names) or f" (it has: {', '.join(names)})"
+                raise EditbenchError(f"{path}: {'two columns' if column in names else 'no column'} {column!r}{hint}")
+        for number, cells in enumerate(reader, start=1):
+            if None in cells or None in cells.values():
+                raise EditbenchError(f"{path}: row {number} has too many or too few cells, expected {len(names)}")
+            yield f"{path}: row {number}", cells
+    except csv.Error as error:
+        raise EditbenchError(f"{path}: malformed CSV ({error})") from None
 
 
 def read_text(path: Path) -> str:
@@ -49,15 +118,53 @@ def read_text(path: Path) -> str:
         EditbenchError: naming the file, and a neighbour of a similar name where it is missing.
     """
     try:
-        return path.read_text("utf-8-sig")
+        return _text(path.read_bytes().removeprefix(_MARK), str(path))
     except FileNotFoundError:
-        found = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = did_you_mean(path.name, found) if found else f": there is no folder {path.parent}"
-        raise EditbenchError(f"no file {path}{hint}") from None
+        raise no_file(path) from None
     except OSError as error:
         raise EditbenchError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _text(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
     except UnicodeDecodeError as error:
-        raise EditbenchError(f"{path}: byte {error.start} is not UTF-8 text") from None
+        raise EditbenchError(f"{where}: byte {error.start} is not UTF-8 text") from None
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse JSON; `where` is what the error begins with.
+
+    Raises:
+        EditbenchError: for malformed JSON, a duplicate key or a non-finite number.
+    """
+    try:
+        return loads(text)
+    except ValueError as error:
+        raise EditbenchError(f"{where}: malformed JSON ({error})") from None
+
+
+def read_literal(text: str, schema: type[Item], where: str) -> Item:
+    """Read a Python literal (`{'a': 1}`), which is never evaluated, and check it as `checked` does.
+
+    Raises:
+        EditbenchError: naming the item, if it is no literal, none of that type, or one that JSON has no word for.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about backslashes
+            value = ast.literal_eval(text.strip())
+        dumps(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise EditbenchError(f"{where}: {text[:60]!r}, expected a Python literal ({type(error).__name__})") from None
+    return checked(schema, value, where)
+
+
+def no_file(path: Path) -> EditbenchError:
+    """Return the error about a file that is missing, with a neighbour of a similar name."""
+    if not path.parent.is_dir():
+        return EditbenchError(f"no file {path}: there is no folder {path.parent}")
+    return EditbenchError(f"no file {path}{did_you_mean(path.name, [other.name for other in path.parent.iterdir()])}")
 
 
 def checked(schema: type[Item], value: object, where: str) -> Item:
@@ -97,13 +204,6 @@ def as_id(*parts: object) -> str:
     """Return parts of a name joined by `-`, with whatever an id may not hold replaced by `_`."""
     text = "-".join(str(part) for part in parts)
     return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip("._-")
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return loads(text)
-    except ValueError as error:
-        raise EditbenchError(f"{where}: malformed JSON ({error})") from None
 
 
 @cache

@@ -3,12 +3,13 @@
 A form is plain data, so that an index can hold it:
 
 - None: no mask, the whole image may change;
+- `{"form": "coco", "segmentation": …, "size": [H, W]}`: polygons or runs as in COCO (`coco_masks.py`), object = edit;
 - `{"form": "file", "picture": REFERENCE, "polarity": …, "threshold": …}`: a picture, polarities as in `masks.py`;
 - `{"form": "runs", "runs": [start, length, …], "first": 0 or 1, "size": [H, W]}`: runs of edit pixels in row-major
   order, `first` being the number of the first pixel.
 
 Any form may have `"resize": true`: a mask of another size than its source is brought to it (nearest neighbour) and
-flagged, instead of refused.
+flagged, instead of refused. `"inferred": true` beside a polarity that nobody documents: its effect is told first.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from PIL import Image as PILImage
 
 from editbench.images import InvalidImage, size_text
 from editbench.masks import AcceptedMask, decode_mask
+from editbench.suites.coco_masks import decode_segmentation
 from editbench.suites.pictures import read_bytes, reference_text
 from editbench.suites.runs import decode_runs
 from editbench.types import Image
@@ -48,6 +50,11 @@ def read_mask(form: Mapping[str, Any] | None, root: Path, source: Image) -> Acce
     return AcceptedMask(np.asarray(resized, np.bool_), (*flags, f"resized from {size_text(*mask.shape)}"))
 
 
+def _from_coco(form: Mapping[str, Any], root: Path) -> AcceptedMask:
+    height, width = form["size"]
+    return decode_segmentation(form["segmentation"], height, width)
+
+
 def _from_file(form: Mapping[str, Any], root: Path) -> AcceptedMask:
     picture = form["picture"]
     try:
@@ -61,4 +68,8 @@ def _from_runs(form: Mapping[str, Any], root: Path) -> AcceptedMask:
     return decode_runs(form["runs"], height, width, form["first"])
 
 
-_FORMS: dict[str, Callable[[Mapping[str, Any], Path], AcceptedMask]] = {"file": _from_file, "runs": _from_runs}
+_FORMS: dict[str, Callable[[Mapping[str, Any], Path], AcceptedMask]] = {
+    "coco": _from_coco,
+    "file": _from_file,
+    "runs": _from_runs,
+}

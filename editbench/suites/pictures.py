@@ -12,6 +12,11 @@ Reference: TypeAlias = str | Mapping[str, Any]
 """A path below the benchmark's folder, or `{"parquet": path, "row": number, "column": name}`."""
 
 
+def first_folder(root: Path, *names: str) -> Path:
+    """Return the first of several folders below `root` that is there, or else the first."""
+    return next((root / name for name in names if (root / name).is_dir()), root / names[0])
+
+
 def file_of(reference: Reference) -> str:
     """Return the file that holds a picture, relative to the benchmark's folder."""
     return reference if isinstance(reference, str) else str(reference["parquet"])
