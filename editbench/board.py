@@ -301,17 +301,8 @@ def _cell(metric: str, info: MetricInfo, records: Sequence[Record]) -> Cell:
     ids = sorted(per_scenario)
     means = [math.fsum(per_scenario[name]) / len(per_scenario[name]) for name in ids]
     found = estimate(means, [cluster[name] for name in ids], bounds_of(info))
-    return Cell(
-        found,
-        info,
-        len(undefined),
-        errors,
-        capped,
-        unscored,
-        tuple(crashes),
-        seed_sd(per_scenario.values()),
-        mean_profile(record.values.get(metric) for record in records),
-    )
+    spread, profile = seed_sd(per_scenario.values()), mean_profile(record.values.get(metric) for record in records)
+    return Cell(found, info, len(undefined), errors, capped, unscored, tuple(crashes), spread, profile)
 
 
 def decimal(value: float | None) -> str:

@@ -7,8 +7,11 @@ from statistics import median, quantiles
 import numpy as np
 import pytest
 
+from editbench import leaderboards
 from editbench.board import build_boards
-from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo
+from editbench.compare import Compared, compare
+from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo, format_records
+from editbench.report.comparison_page import write_comparison
 from editbench.report.edits import Pictures, Shot, Shown, mean_of
 from editbench.report.gallery import render_gallery
 from editbench.report.leaderboard import render_boards
@@ -136,6 +139,27 @@ def hostile(tmp_path_factory):
     page = gallery(files[3], 12, folder, "".join(HOSTILE))
     page.rename(folder / "gallery.html")
     write_overlays(HostileSuite(), HOSTILE, folder).rename(folder / "overlays.html")
+    runs = [Compared(file.header.editor.label, file) for file in files[:3]]
+    write_comparison(compare(runs, slices=("category",)), {}, folder / "comparison.html")
+    leaderboards.write_site(hostile_folder(folder / "leaderboards"), folder)
+    return folder
+
+
+def hostile_folder(folder):
+    """A leaderboards folder: labels and suites have to be plain there, nothing else has."""
+    for label in ("mine", "identity"):
+        file = record_file(
+            label, 0.4, trained_on=HOSTILE, category=HOSTILE[0], metrics={HOSTILE[3]: METRICS["success"]}
+        )
+        path = folder / "records" / "toy@1" / f"{label}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(format_records(file.header, file.records))
+    (folder / "audit").mkdir()
+    rows = "".join(
+        json.dumps(text.replace('"', '""')).replace('\\"', '"') + ",false\n" for text in HOSTILE if "\x00" not in text
+    )
+    (folder / "audit" / "toy@1.csv").write_text(f"metric,passes\n{rows}", encoding="utf-8")
+    (folder / "audit" / "toy@1.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='1200' height='9'/>")
     return folder
 
 
@@ -163,7 +187,7 @@ def check_quiet(browser):
 
 # ------------------------------------------------------------------------------------------------- every page
 
-KINDS = ("boards", "gallery", "overlays")
+KINDS = ("boards", "gallery", "overlays", "comparison", "index", "methods", "metrics", "audit")
 
 
 @pytest.mark.parametrize("kind", KINDS)

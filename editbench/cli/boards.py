@@ -32,7 +32,7 @@ def board(
     """Compare runs: print the board; or regenerate (or --check) the CSVs and pages of a leaderboards folder."""
     from editbench import console, leaderboards
 
-    if by is wide is None and len(paths) == 1 and leaderboards.is_folder(paths[0]):
+    if by is None and wide is None and len(paths) == 1 and leaderboards.is_folder(paths[0]):
         if check:
             stale = leaderboards.check(paths[0], with_published)
             for path in stale:

@@ -44,6 +44,8 @@ RESPONSES = "-damage.csv"
 """Ends the name of tables of the audit with thousands of rows: linked to, not shown."""
 BEST = 5
 """Rows of each board that the first page shows."""
+SHOWN = (RANKING, SUCCESS, FIDELITY)
+"""Metrics that it shows."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Teaser:
     board: Board
     anchor: str
     """Where on the page of boards it is; empty for a board that is not there."""
-    rows: tuple[tuple[Row, str, str, str], ...]
-    """The best runs: composite, success, and change of the keep region."""
+    rows: tuple[tuple[Row, tuple[str, ...]], ...]
+    """The best runs, with the numbers of `SHOWN`."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ def site_pages(
 
 def _teaser(name: str, board: Board, off_page: bool) -> Teaser:
     ranked = sorted((row for row in board.rows if row.rank is not None), key=lambda row: row.rank or 0)[:BEST]
-    rows = [(row, *(_number(board, row, metric) for metric in (RANKING, SUCCESS, FIDELITY))) for row in ranked]
-    return Teaser(name, board, "" if off_page else slug(visible(board.suite.name)), tuple(rows))
+    rows = tuple((row, tuple(_number(board, row, metric) for metric in SHOWN)) for row in ranked)
+    return Teaser(name, board, "" if off_page else slug(visible(board.suite.name)), rows)
 
 
 def _number(board: Board, row: Row, metric: str) -> str:
