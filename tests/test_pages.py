@@ -1,5 +1,6 @@
 """Pages in a real browser: what they do, that hostile text does nothing, that anybody can use them."""
 
+import csv
 import json
 from dataclasses import replace
 from statistics import median, quantiles
@@ -141,7 +142,7 @@ def hostile(tmp_path_factory):
     write_overlays(HostileSuite(), HOSTILE, folder).rename(folder / "overlays.html")
     runs = [Compared(file.header.editor.label, file) for file in files[:3]]
     write_comparison(compare(runs, slices=("category",)), {}, folder / "comparison.html")
-    leaderboards.write_site(hostile_folder(folder / "leaderboards"), folder)
+    leaderboards.write_site(hostile_folder(folder / "leaderboards"), folder / "site")
     return folder
 
 
@@ -153,12 +154,10 @@ def hostile_folder(folder):
         )
         path = folder / "records" / "toy@1" / f"{label}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(format_records(file.header, file.records))
+        path.write_bytes(b"".join(format_records(file.header, file.records)))
     (folder / "audit").mkdir()
-    rows = "".join(
-        json.dumps(text.replace('"', '""')).replace('\\"', '"') + ",false\n" for text in HOSTILE if "\x00" not in text
-    )
-    (folder / "audit" / "toy@1.csv").write_text(f"metric,passes\n{rows}", encoding="utf-8")
+    with (folder / "audit" / "toy@1.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("metric", "passes"), *((text.replace("\x00", ""), "false") for text in HOSTILE)])
     (folder / "audit" / "toy@1.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg' width='1200' height='9'/>")
     return folder
 
@@ -187,7 +186,17 @@ def check_quiet(browser):
 
 # ------------------------------------------------------------------------------------------------- every page
 
-KINDS = ("boards", "gallery", "overlays", "comparison", "index", "methods", "metrics", "audit")
+KINDS = (
+    "boards",
+    "gallery",
+    "overlays",
+    "comparison",
+    "site/index",
+    "site/boards",
+    "site/methods",
+    "site/metrics",
+    "site/audit",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -428,4 +437,24 @@ def test_five_thousand_scenarios_draw_no_more_than_ninety(browser, tmp_path, edi
     record_property("measured", json.dumps(measured))
     print(measured)  # speed is reported, not judged: machines are noisy
     assert len(gaps) > 5
+    check_quiet(browser)
+
+
+# ------------------------------------------------------------------------------------------------- comparison
+
+
+def test_a_comparison_has_a_line_a_metric_and_names_what_flipped(browser, tmp_path):
+    files = [record_file("mine", 0.9), record_file("other", 0.4), record_file("failing", 0.9, failed=3)]
+    write_comparison(compare([Compared(file.header.editor.label, file) for file in files]), {}, tmp_path / "c.html")
+    browser.open(tmp_path / "c.html")
+    rows = browser.all("section:nth-of-type(1) table.board tbody tr")
+    twigs = {row.find_element("css selector", "th").text.split(" ")[0]: row for row in rows}
+    assert sorted(twigs) == sorted(METRICS)
+    place = "const box = arguments[0].getBBox(); return box.x + box.width / 2"
+    for metric in ("composite", "mae:region=keep", "psnr:region=keep"):
+        twig = twigs[metric].find_element("css selector", ".twig")
+        assert browser.run(place, twig) > 50, f"{metric}: better is on the right, whatever the direction"
+    assert twigs["seam"].find_elements("css selector", "svg") == [], "nothing to compare"
+    won = browser.texts("section:nth-of-type(2) td.names")
+    assert won[0] == "s-10, s-11" and won[1] == "", "where the failed edits cost the success"
     check_quiet(browser)
