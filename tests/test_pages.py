@@ -2,15 +2,19 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from runpy import run_path
 from statistics import median, quantiles
 
 import numpy as np
 import pytest
 
+import editbench as eb
 from editbench import leaderboards
 from editbench.board import build_boards
-from editbench.compare import Compared, compare
+from editbench.compare import Compared, compare, load_runs
 from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo, format_records
 from editbench.report.comparison_page import write_comparison
 from editbench.report.edits import Pictures, Shot, Shown, mean_of
@@ -18,6 +22,7 @@ from editbench.report.gallery import render_gallery
 from editbench.report.leaderboard import render_boards
 from editbench.report.overlays import write_overlays
 from editbench.report.pictures import write_picture
+from editbench.toys import Finding
 from editbench.types import Content, Detailed, Failed, Record, Scenario, Undefined
 
 HOSTILE = (
@@ -139,7 +144,9 @@ def hostile(tmp_path_factory):
     (folder / "boards.html").write_text(render_boards(build_boards(files), HOSTILE[2]), encoding="utf-8")
     page = gallery(files[3], 12, folder, "".join(HOSTILE))
     page.rename(folder / "gallery.html")
-    write_overlays(HostileSuite(), HOSTILE, folder).rename(folder / "overlays.html")
+    write_overlays(HostileSuite(), [Finding(True, text, text) for text in HOSTILE], folder).rename(
+        folder / "overlays.html"
+    )
     runs = [Compared(file.header.editor.label, file) for file in files[:3]]
     write_comparison(compare(runs, slices=("category",)), {}, folder / "comparison.html")
     leaderboards.write_site(hostile_folder(folder / "leaderboards"), folder / "site")
@@ -458,3 +465,29 @@ def test_a_comparison_has_a_line_a_metric_and_names_what_flipped(browser, tmp_pa
     won = browser.texts("section:nth-of-type(2) td.names")
     assert won[0] == "s-10, s-11" and won[1] == "", "where the failed edits cost the success"
     check_quiet(browser)
+
+
+def test_pictures_of_both_outputs_stand_side_by_side(browser, tmp_path):
+    runs = []
+    for leak in ("0", "0.6"):
+        folder, metrics = tmp_path / leak, ["composite", "success", "mae:region=keep"]
+        runs.append(eb.run(f"recolor:leak={leak}", "shapes@1:size=64", metrics, limit=8, output_dir=str(folder)))
+    page = tmp_path / "page" / "index.html"
+    paths = [run.path for run in runs]
+    loaded = load_runs(paths)
+    leaderboards.export_comparison(compare(loaded), loaded, paths, page)
+    browser.open(page)
+    captions = browser.texts(".card:first-of-type figcaption")
+    assert captions == ["source", "mask", "A", "B"]
+    browser.wait("document.images[3].complete")
+    first = [image.get_attribute("src") for image in browser.all(".card:first-of-type img")]
+    assert len(set(first)) == 4, "the outputs differ, since one leaks"
+    assert browser.run("return [...document.images].slice(0, 4).every((image) => image.naturalWidth > 0)")
+    check_quiet(browser)
+
+
+def test_without_a_browser_the_tests_say_what_to_install(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    chromium = run_path(str(Path(__file__).with_name("browser.py")))["chromium"]
+    with pytest.raises(RuntimeError, match="apt-get install chromium chromium-driver"), chromium():
+        pass

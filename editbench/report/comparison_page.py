@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,11 +100,16 @@ def _pair(duel: Duel, shown: Showcase | None) -> Pair:
 def _standardised(found: Difference) -> tuple[float, float, float] | None:
     """Return low end, mean and high end in standard deviations of the differences; positive is better."""
     mean, low, high = found.estimate.mean, found.estimate.low, found.estimate.high
-    if mean is None or low is None or high is None or not found.effect:
-        return (0.0, 0.0, 0.0) if mean == low == high == 0 else None
-    sd = mean / found.effect
-    ends = (low / sd, mean / sd, high / sd)
-    return (-ends[2], -ends[1], -ends[0]) if found.info.direction == "lower" else ends
+    if mean is None or low is None or high is None:
+        return None
+    if found.effect:
+        ends = tuple(end * found.effect / mean for end in (low, mean, high))
+    elif mean == 0:
+        ends = (0.0, 0.0, 0.0)
+    else:  # the same on every scenario
+        ends = (math.copysign(math.inf, mean),) * 3
+    low, mean, high = (-end for end in reversed(ends)) if found.info.direction == "lower" else ends
+    return low, mean, high
 
 
 def _stake(found: Difference, twig: tuple[float, float, float] | None, largest: float) -> Stake:
