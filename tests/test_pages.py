@@ -80,7 +80,7 @@ def record_file(label, quality, ids=12, suite="toy@1", metrics=METRICS, category
     return RecordFile(header, records, "ef" * 32)
 
 
-def gallery(file, count, folder, words="Make it blue."):
+def gallery(file, count, folder, words=("Make it blue.",)):
     """The page of a run with as many edits as asked for, each with pictures of its own."""
     row = build_boards([file])[0].rows[0]
     means = [mean_of(column, cell) for column, cell in row.cells.items()]
@@ -94,10 +94,11 @@ def gallery(file, count, folder, words="Make it blue."):
         source, output, other = pictures[index % len(pictures)]
         quality = (7919 * index % count) / count
         values = [Shown(f"{quality:.3f}", "value", "", quality) for _ in means]
-        values[-1] = Shown("undefined", "none", words, None)
+        words_of = words[index % len(words)]
+        values[-1] = Shown("undefined", "none", words_of, None)
         record = replace(file.records[index % len(file.records)], scenario_id=f"{file.records[0].scenario_id}-{index}")
         shown = Pictures(source, other, output, other, other)
-        shots.append(Shot(record, f"{words} {index}", shown, tuple(values), "1 s"))
+        shots.append(Shot(record, f"{words_of} {index}", shown, tuple(values), "1 s"))
     page = folder / "index.html"
     page.write_text(render_gallery(file, row, means, shots), encoding="utf-8")
     return page
@@ -142,7 +143,7 @@ def hostile(tmp_path_factory):
         ]
         files.append(replace(file, records=records))
     (folder / "boards.html").write_text(render_boards(build_boards(files), HOSTILE[2]), encoding="utf-8")
-    page = gallery(files[3], 12, folder, "".join(HOSTILE))
+    page = gallery(files[3], len(HOSTILE), folder, HOSTILE)
     page.rename(folder / "gallery.html")
     write_overlays(HostileSuite(), [Finding(True, text, text) for text in HOSTILE], folder).rename(
         folder / "overlays.html"
@@ -220,6 +221,10 @@ def test_hostile_text_neither_runs_nor_breaks_the_layout(browser, hostile, kind)
     assert "49" not in browser.driver.title
     foreign = "return [...document.querySelectorAll('[onerror], [onmouseover], [onfocus], [href^=javascript]')].length"
     assert browser.run(foreign) == 0
+    scripts = (
+        "return [...document.querySelectorAll('body script')].filter((e) => e.parentElement !== document.body).length"
+    )
+    assert browser.run(scripts) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -258,6 +263,17 @@ def test_boards_sort_by_click_and_by_key_and_say_so(browser, boards):
     assert labels(browser, 2) == ["good", "identity", "poor", "target", "half"]
     assert len(browser.all("[aria-sort]")) == 1
     assert labels(browser, 1) == ["target", "good", "poor", "identity", "half"], "other boards stay"
+
+
+def test_a_run_without_a_number_stands_behind_those_with_one_either_way(browser, tmp_path):
+    fewer = {name: METRICS[name] for name in ("composite", "success")}
+    files = [record_file("few", 0.6, metrics=fewer), record_file("good", 0.9), record_file("poor", 0.4)]
+    (tmp_path / "boards.html").write_text(render_boards(build_boards(files), "Boards"), encoding="utf-8")
+    browser.open(tmp_path / "boards.html")
+    button = browser.one("thead th[title='psnr:region=keep'] button")
+    for expected in (["good", "poor", "few"], ["poor", "good", "few"]):
+        browser.run("arguments[0].click()", button)
+        assert labels(browser) == expected
 
 
 def test_boards_filter_by_suite_part_mask_access_controls_and_columns(browser, boards):
