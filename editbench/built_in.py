@@ -20,27 +20,33 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "shapes@1": Entry("editbench.suites.shapes:Shapes", "240 rendered scenes with exact targets, masks and checks"),
         "photos@1": Entry("editbench.suites.photos:Photos", "scikit-image's photographs with hand-drawn masks"),
         "folder": Entry("editbench.suites.folder:FolderSuite", "your own data: folder:PATH with a scenarios.jsonl"),
+        "anyedit": Entry("editbench.suites.anyedit:AnyEdit", "AnyEdit: 25 types of edits with targets, no masks"),
         "brushbench": Entry(
             "editbench.suites.brushbench:BrushBench", "BrushBench: to be filled inside and outside of objects"
         ),
         "coco": Entry(
             "editbench.suites.coco:Coco", "COCO instances: every object a removal, masks from polygons or runs"
         ),
+        "compbench": Entry("editbench.suites.compbench:CompBench", "CompBench: crowded scenes, masks, targets, turns"),
         "editbench_imagen": Entry(
             "editbench.suites.editbench_imagen:EditbenchImagen", "EditBench of Imagen Editor: 240 pictures to inpaint"
         ),
         "editval": Entry(
             "editbench.suites.editval:EditVal", "EditVal: edits by attribute of COCO photographs, no masks"
         ),
+        "emuedit": Entry("editbench.suites.emuedit:EmuEdit", "Emu Edit test set: seven tasks, no masks, no targets"),
         "gedit": Entry("editbench.suites.gedit:GEdit", "GEdit-Bench: 606 requests, en or cn, CoCoEdit's masks"),
         "geditv2": Entry("editbench.suites.geditv2:GEditV2", "GEditBench v2: 1,200 requests in 23 tasks"),
         "giebench": Entry(
             "editbench.suites.giebench:GieBench", "GIE-Bench: Pexels photographs, object masks, questions"
         ),
         "hatie": Entry("editbench.suites.hatie:Hatie", "HATIE: queries about objects; convert its pickles first"),
+        "hub": Entry("editbench.suites.hub:Hub", "any dataset of the Hugging Face hub: hub:OWNER/NAME,source=COLUMN"),
+        "humanedit": Entry("editbench.suites.humanedit:HumanEdit", "HumanEdit: 5751 edits with masks and targets"),
         "icebench": Entry("editbench.suites.icebench:IceBench", "ICE-Bench: the tasks that edit, some with masks"),
         "imgedit": Entry("editbench.suites.imgedit:ImgEdit", "ImgEdit-Bench: 737 edits, CoCoEdit's masks, sessions"),
         "krisbench": Entry("editbench.suites.krisbench:KrisBench", "KRIS-Bench: edits that need knowledge"),
+        "magicbrush": Entry("editbench.suites.magicbrush:MagicBrush", "MagicBrush: turns with masks and targets"),
         "piebench": Entry("editbench.suites.piebench:PieBench", "PIE-Bench: 700 pictures with prompts and masks"),
         "piebench_pp": Entry(
             "editbench.suites.piebench_pp:PieBenchPp", "PIE-Bench++: several edits a picture, parquet"
@@ -70,6 +76,7 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "icebench_outputs": Entry(
             "editbench.editors.published:IcebenchOutputs", "finished images of ICE-Bench, listed in a gen_info.json"
         ),
+        "table": Entry("editbench.suites.table_answers:TableAnswers", "finished images in parquet files, by id"),
         "command": Entry("editbench.editors.command:Command", "any program: command:PROGRAM {request} {out}"),
         "http": Entry("editbench.editors.http:Http", "a service: http://HOST:PORT/PATH, see `editbench serve`"),
         "openai_images": Entry("editbench.editors.openai_images:OpenaiImages", "a model behind /v1/images/edits"),

@@ -32,9 +32,10 @@ def card(name: str, terms: Terms) -> str:
     ]
     parts = [f"## {name}\n", f"{doc.text}\n", table(("", ""), facts)]
     parts.append(table(("Option", "Values", "Default", "Meaning"), list(option_rows(cls, doc.options))))
-    if terms.unconfirmed:
-        parts.append("**Unconfirmed.**\n")
-        parts.append("".join(f"- {text}\n" for text in terms.unconfirmed))
+    for title, sentences in (("Remarks", terms.remarks), ("Unconfirmed", terms.unconfirmed)):
+        if sentences:
+            parts.append(f"**{title}.**\n")
+            parts.append("".join(f"- {text}\n" for text in sentences))
     return "\n".join(parts)
 
 

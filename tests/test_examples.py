@@ -33,6 +33,7 @@ PORT = "8377"
         ("docs/isolation.md", 1),
         ("leaderboards/README.md", 5),
         ("docs/suites.md", 4),
+        ("docs/tables.md", 5),
     ],
 )
 def test_every_example_runs(page, least, tmp_path):

@@ -161,7 +161,9 @@ class Benchmark:
 
     @property
     def name(self) -> str:
-        """Name and options of the loader, without the way to its files."""
+        """Name and options of the loader, without the way to its files; or the `name` that the loader has."""
+        if isinstance(given := getattr(self.layout, "name", None), str):
+            return given
         short = parse(self.spec).name.rpartition(":")[2]  # of a plug-in, what comes after its file or module
         anywhere: Layout = replace(self.layout, path=Path())  # type: ignore[type-var]
         name, _, options = written_spec(anywhere, short).partition(":")

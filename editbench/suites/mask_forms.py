@@ -5,6 +5,7 @@ A form is plain data, so that an index can hold it:
 - None: no mask, the whole image may change;
 - `{"form": "coco", "segmentation": …, "size": [H, W]}`: polygons or runs as in COCO (`coco_masks.py`), object = edit;
 - `{"form": "file", "picture": REFERENCE, "polarity": …, "threshold": …}`: a picture, polarities as in `masks.py`;
+- `{"form": "painted", "picture": REFERENCE}`: a copy of the source with the edit region painted black;
 - `{"form": "runs", "runs": [start, length, …], "first": 0 or 1, "size": [H, W]}`: runs of edit pixels in row-major
   order, `first` being the number of the first pixel.
 
@@ -21,8 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image as PILImage
 
-from editbench.images import InvalidImage, size_text
+from editbench.images import InvalidImage, open_image, size_text, upright
 from editbench.masks import AcceptedMask, decode_mask
+from editbench.regions import Mask
 from editbench.suites.coco_masks import decode_segmentation
 from editbench.suites.pictures import read_bytes, reference_text
 from editbench.suites.runs import decode_runs
@@ -43,6 +45,8 @@ def read_mask(form: Mapping[str, Any] | None, root: Path, source: Image) -> Acce
     height, width = source.shape[:2]
     if form is None:
         return AcceptedMask(np.ones((height, width), np.bool_), ())
+    if form["form"] == "painted":
+        return _from_paint(form, root, source)
     mask, flags = _FORMS[form["form"]](form, root)
     if mask.shape == (height, width) or not form.get("resize"):
         return AcceptedMask(mask, flags)
@@ -66,6 +70,45 @@ def _from_file(form: Mapping[str, Any], root: Path) -> AcceptedMask:
 def _from_runs(form: Mapping[str, Any], root: Path) -> AcceptedMask:
     height, width = form["size"]
     return decode_runs(form["runs"], height, width, form["first"])
+
+
+def _from_paint(form: Mapping[str, Any], root: Path, source: Image) -> AcceptedMask:
+    picture = form["picture"]
+    try:
+        painted = upright(open_image(read_bytes(root, picture))).convert("RGB")  # what alpha hides counts as painted
+    except InvalidImage as error:
+        raise InvalidImage(f"{reference_text(picture)!r}: {error}") from error
+    black = np.asarray(painted.convert("L")) == 0
+    if black.shape != source.shape[:2]:
+        sizes = size_text(*black.shape), size_text(*source.shape[:2])
+        raise InvalidImage(f"{reference_text(picture)!r}: size {sizes[0]}, but the source is {sizes[1]}")
+    return unpainted(black, source)
+
+
+def unpainted(black: Mask, source: Image) -> AcceptedMask:
+    """Tell a region that was painted black from what is black in the source.
+
+    A black pixel was painted where the source is not black. Where both are black nobody can know: a connected piece of
+    such pixels counts as edit if more of its outline is painted than is not, the picture's border being not. What is
+    undecided, because its outline is both, is flagged.
+
+    Args:
+        black: `bool (H, W)`, True where the painted copy is black.
+        source: `uint8 (H, W, 3)`.
+    """
+    from scipy.ndimage import convolve, generate_binary_structure, label, sum_labels
+
+    painted = black & (np.asarray(PILImage.fromarray(source).convert("L")) > 0)
+    pieces, count = label(black & ~painted)
+    beside = generate_binary_structure(2, 1).astype(np.int64)
+    numbers = np.arange(count + 1)
+    inside = sum_labels(convolve(painted.astype(np.int64), beside, mode="constant"), pieces, numbers)
+    outside = sum_labels(convolve((~black).astype(np.int64), beside, mode="constant", cval=1), pieces, numbers)
+    counts_as_edit = (inside > outside) & (numbers > 0)
+    undecided = (np.minimum(inside, outside) > 0) & (numbers > 0)
+    mask: Mask = painted | counts_as_edit[pieces]
+    pixels = int(undecided[pieces].sum())
+    return AcceptedMask(mask, (f"{pixels} black pixels may be painted or the source's own",) if pixels else ())
 
 
 _FORMS: dict[str, Callable[[Mapping[str, Any], Path], AcceptedMask]] = {

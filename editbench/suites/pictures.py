@@ -39,11 +39,12 @@ def read_bytes(root: Path, reference: Reference) -> bytes:
     Raises:
         InvalidImage: if it is missing, unreadable, or not inside the folder.
     """
-    path = _inside(root, file_of(reference))
     if not isinstance(reference, str):
         from editbench.suites.parquet import read_cell
 
-        return read_cell(path, int(reference["row"]), str(reference["column"]))
+        # Tables are listed by the loader, never named by the data: the hub's cache is made of links, and may be.
+        return read_cell(root / file_of(reference), int(reference["row"]), str(reference["column"]))
+    path = _inside(root, reference)
     try:
         return path.read_bytes()
     except OSError as error:
