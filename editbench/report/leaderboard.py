@@ -132,7 +132,7 @@ def render_boards(
         sections=sections,
         alone=alone,
         key=KEY,
-        groups=GROUPS,
+        groups=[group for group in GROUPS if any(group == found for s in sections for found, _ in s.groups)],
         site=site,
         here=here,
     )

@@ -7,10 +7,6 @@ if (form) {
   form.hidden = false;
   form.addEventListener("change", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
-  const present = new Set([...document.querySelectorAll("thead [data-group]")].map((head) => head.dataset.group));
-  for (const box of form.elements.group.length ? form.elements.group : [form.elements.group]) {
-    box.parentElement.hidden = !present.has(box.value);
-  }
   filter();
 }
 for (const section of sections) {
