@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from editbench.editors import load_editor
     from editbench.loops import Run, run
     from editbench.metrics import load_metrics
+    from editbench.report.table import read_table
     from editbench.suites import load_suite
     from editbench.types import EditbenchError, EditRequest, Sample, Scenario
 
@@ -31,6 +32,7 @@ _HOMES = {
     "load_editor": "editbench.editors",
     "load_metrics": "editbench.metrics",
     "load_suite": "editbench.suites",
+    "read_table": "editbench.report.table",
     "run": "editbench.loops",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "load_editor",
     "load_metrics",
     "load_suite",
+    "read_table",
     "run",
 ]
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from editbench.records import EditorInfo, MetricInfo, RecordFile, SuiteInfo
 from editbench.stats import Estimate, estimate, front, rank_ranges
 from editbench.types import EditbenchError, Failed, Record, Undefined
-from editbench.values import bounds_of, scenario_means, seed_sd, value_of
+from editbench.values import Profile, bounds_of, mean_profile, scenario_means, seed_sd, value_of
 
 RANKING = "composite"
 """The metric that ranks a board; without a value of it, rows stand in the order of their labels."""
@@ -50,6 +50,8 @@ class Cell:
     """Why it could not be computed for good edits: one reason a record."""
     seed_sd: float | None = None
     """Standard deviation between the repeats of a scenario, pooled over scenarios; None without repeats."""
+    profile: Profile | None = None
+    """The mean curve of a metric that has one."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +280,7 @@ def _row(file: RecordFile, readable: Container[str]) -> Row:
     return Row(header.editor, cells, dict(sorted(statuses.items())), unreadable, None, file.sha256)
 
 
-def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
+def _cell(metric: str, info: MetricInfo, records: Sequence[Record]) -> Cell:
     per_scenario: dict[str, list[float]] = {}
     cluster: dict[str, str] = {}
     undefined, crashes, errors, capped, unscored = set(), [], 0, 0, 0
@@ -299,7 +301,8 @@ def _cell(metric: str, info: MetricInfo, records: Iterable[Record]) -> Cell:
     ids = sorted(per_scenario)
     means = [math.fsum(per_scenario[name]) / len(per_scenario[name]) for name in ids]
     found = estimate(means, [cluster[name] for name in ids], bounds_of(info))
-    return Cell(found, info, len(undefined), errors, capped, unscored, tuple(crashes), seed_sd(per_scenario.values()))
+    spread, profile = seed_sd(per_scenario.values()), mean_profile(record.values.get(metric) for record in records)
+    return Cell(found, info, len(undefined), errors, capped, unscored, tuple(crashes), spread, profile)
 
 
 def decimal(value: float | None) -> str:

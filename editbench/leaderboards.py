@@ -6,20 +6,26 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from editbench.board import Board, build_boards
+from editbench.compare import Compared, Comparison
 from editbench.plan import LABEL, RunConfig, chosen_suite, read_config
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
 from editbench.records import RecordFile, read_records
+from editbench.report.comparison_page import write_comparison
 from editbench.report.gallery import write_gallery
 from editbench.report.leaderboard import render_boards
 from editbench.report.published import benchmark_of
-from editbench.report.table import to_csv
+from editbench.report.showcase import Side
+from editbench.report.site import AUDIT, BOARDS, METHODS, METRICS, STUDY, links, site_pages
+from editbench.report.table import schema, to_csv, to_wide
 from editbench.specs import slug
 from editbench.splits import GroupBy, split
 from editbench.store import RunStore, write_whole
-from editbench.types import EditbenchError
+from editbench.types import EditbenchError, Suite
 
 PAGE = "index.html"
+SCHEMA = "schema.json"
+"""What the columns of the CSVs hold."""
 PUBLISHED, PUBLISHED_PAGE = "published", "published.html"
 """The folder with the tables of others, and the page that shows them beside our boards."""
 SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -72,7 +78,11 @@ def _build(files: Iterable[RecordFile], by: GroupBy | None) -> list[Board]:
 
 
 def export(
-    boards: Sequence[Board], csv: Path | None, html: Path | None, published: Sequence[PublishedCell] = ()
+    boards: Sequence[Board],
+    csv: Path | None,
+    html: Path | None,
+    published: Sequence[PublishedCell] = (),
+    wide: Path | None = None,
 ) -> list[Path]:
     """Write boards as one CSV and one page, where asked for; return what was written.
 
@@ -81,6 +91,7 @@ def export(
         csv: where the table goes, which has our numbers only.
         html: where the page goes.
         published: numbers of others, for the page.
+        wide: where the table with one row a run goes.
     """
     written = []
     if csv is not None:
@@ -88,10 +99,33 @@ def export(
         rows = [table if number == 0 else table.partition("\n")[2] for number, table in enumerate(tables)]
         write_whole(csv, ["".join(rows).encode()])
         written.append(csv)
+    if wide is not None:
+        write_whole(wide, [to_wide(boards).encode()])
+        written.append(wide)
     if html is not None:
         write_whole(html, [render_boards(boards, "editbench", published).encode()])
         written.append(html)
     return written
+
+
+def export_comparison(comparison: Comparison, runs: Sequence[Compared], paths: Sequence[Path], html: Path) -> None:
+    """Write the page of a comparison, with pictures of those runs that are directories.
+
+    Args:
+        comparison: of the runs.
+        runs: from `load_runs`.
+        paths: where each of them is.
+        html: where the page goes.
+
+    Raises:
+        EditbenchError: if the suite of a run directory is not there any more.
+    """
+    sides = {}
+    for run, path in zip(runs, paths, strict=True):
+        if path.is_dir():
+            store = RunStore(path)
+            sides[run.name] = Side(store, store.cells(), _suite_of_run(path))
+    write_comparison(comparison, sides, html)
 
 
 def write(folder: Path, with_published: bool = False) -> list[Path]:
@@ -122,17 +156,43 @@ def check(folder: Path, with_published: bool = False) -> list[Path]:
 
 
 def write_site(path: Path, output_dir: Path) -> Path:
-    """Write the gallery of a run, or the page of a leaderboards folder; return the page to open."""
+    """Write the gallery of a run, or the whole site of a leaderboards folder; return the page to open."""
     if is_folder(path):
-        contents = _contents(path)
-        for name in (PUBLISHED_PAGE, PAGE):
-            if path / name in contents:
-                write_whole(output_dir / name, [contents[path / name]])
+        for name, data in _site(path).items():
+            write_whole(output_dir / name, [data])
         return output_dir / PAGE
     if not (path / "run.json").is_file():
         raise EditbenchError(f"{path} is neither a run directory (run.json) nor a leaderboards folder (records/)")
-    config = RunConfig.from_mapping(read_config(path / "run.json"))
-    return write_gallery(path, chosen_suite(config), output_dir)
+    return write_gallery(path, _suite_of_run(path), output_dir)
+
+
+def _site(folder: Path) -> dict[str, bytes]:
+    """Return every file of the site of a leaderboards folder: what regenerates, what the folder has, and a frame."""
+    boards = _boards(folder)
+    copied = {
+        f"{part}/{path.name}": path.read_bytes()
+        for part, suffixes in (("audit", (".csv", ".svg")), ("study", (".html", ".svg", ".png")))
+        for path in sorted((folder / part).glob("*"))
+        if path.suffix in suffixes
+    }
+    published = read_published(folder / PUBLISHED) if any((folder / PUBLISHED).glob("*.csv")) else ()
+    names = [PAGE, BOARDS, METHODS, METRICS]
+    names += [PUBLISHED_PAGE] * bool(published) + [STUDY] * (STUDY in copied)
+    audit = {name.removeprefix("audit/"): data.decode() for name, data in copied.items() if name.startswith("audit/")}
+    names += [AUDIT] * bool(audit)
+    shown, site = [board for name, board in boards.items() if name not in NAMED], links(names)
+    pages = site_pages(boards, tuple(NAMED), audit, names)
+    pages[BOARDS] = render_boards(shown, "Boards", site=site, here=BOARDS)
+    if published:
+        pages[PUBLISHED_PAGE] = _published_page(shown, published, site)
+    tables = {f"{name}.csv": to_csv(board) for name, board in boards.items()}
+    tables |= {f"{name}-wide.csv": to_wide([board]) for name, board in boards.items()}
+    written = {name: text.encode() for name, text in {**pages, **tables, SCHEMA: schema()}.items()}
+    return {**copied, **written}
+
+
+def _suite_of_run(path: Path) -> Suite:
+    return chosen_suite(RunConfig.from_mapping(read_config(path / "run.json")))
 
 
 def _committed(folder: Path) -> dict[str, list[RecordFile]]:
@@ -166,10 +226,24 @@ def _problem(path: Path, file: RecordFile) -> str | None:
     return None
 
 
+def _boards(folder: Path) -> dict[str, Board]:
+    return {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
+
+
+def _published_page(
+    boards: Sequence[Board], published: Sequence[PublishedCell], site: Sequence[tuple[str, str]] = ()
+) -> str:
+    benchmarks = {cell.benchmark for cell in published}
+    shown = [board for board in boards if benchmark_of(board.suite.name, benchmarks)]
+    title = "editbench leaderboards: published numbers"
+    return render_boards(shown, title, published, every_benchmark=True, site=site, here=PUBLISHED_PAGE)
+
+
 def _contents(folder: Path, with_published: bool = False) -> dict[Path, bytes]:
-    boards = {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
+    boards = _boards(folder)
     contents = {folder / f"{name}.csv": to_csv(board).encode() for name, board in boards.items()}
     shown = [board for name, board in boards.items() if name not in NAMED]
+    contents[folder / SCHEMA] = schema().encode()
     contents[folder / PAGE] = render_boards(shown, "editbench leaderboards").encode()
     with_page = with_published or (folder / PUBLISHED_PAGE).exists()
     if not with_page and not any((folder / PUBLISHED).glob("*.csv")):
@@ -180,7 +254,5 @@ def _contents(folder: Path, with_published: bool = False) -> dict[Path, bytes]:
         table = published_csv(cell for cell in published if cell.benchmark == benchmark)
         contents[folder / PUBLISHED / f"{benchmark}.csv"] = table.encode()
     if with_page:
-        shown = [board for board in shown if benchmark_of(board.suite.name, benchmarks)]
-        title = "editbench leaderboards: published numbers"
-        contents[folder / PUBLISHED_PAGE] = render_boards(shown, title, published, every_benchmark=True).encode()
+        contents[folder / PUBLISHED_PAGE] = _published_page(shown, published).encode()
     return contents

@@ -4,9 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from editbench.records import MetricInfo, RecordFile
-from editbench.types import Failed, Record, Value
+from editbench.types import Detailed, Failed, Record, Value
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The mean of the curves that the values of a metric carry, bin by bin."""
+
+    edges: tuple[float | None, ...]
+    """Where the bins begin and end, one more than there are bins; None stands for an open end."""
+    means: tuple[float | None, ...]
+    """Of each bin, over the values that have anything there; None without any."""
+    counts: tuple[int, ...]
+    """How many values those are."""
+    n: int
+    """Values that carry a curve."""
+
+
+def mean_profile(values: Iterable[Value | None]) -> Profile | None:
+    """Return the mean curve of values with details; None if none carries an `edges` and a `curve` of one form."""
+    found = [value.details for value in values if isinstance(value, Detailed)]
+    curves = [details for details in found if {"edges", "curve"} <= details.keys()]
+    if not curves or any(details["edges"] != curves[0]["edges"] for details in curves):
+        return None
+    bins = zip(*(details["curve"] for details in curves), strict=True)
+    columns = [[mean for mean in bin_ if mean is not None] for bin_ in bins]
+    means = tuple(math.fsum(column) / len(column) if column else None for column in columns)
+    return Profile(tuple(curves[0]["edges"]), means, tuple(map(len, columns)), len(curves))
 
 
 def seed_sd(repeats: Iterable[Sequence[float]]) -> float | None:

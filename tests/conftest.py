@@ -1,4 +1,4 @@
-"""Checkpoints of a few kilobytes with random weights, saved as transformers saves the real ones."""
+"""A browser; checkpoints of a few kilobytes with random weights, saved as transformers saves the real ones."""
 
 from pathlib import Path
 from runpy import run_path
@@ -18,6 +18,13 @@ def save(build, folder, seed):
             weight += 0.15 * torch.randn(weight.shape)
     model.save_pretrained(folder)
     return SimpleNamespace(folder=folder, model=model)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; a test that needs it fails where there is none."""
+    with run_path(str(Path(__file__).with_name("browser.py")))["chromium"]() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

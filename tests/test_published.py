@@ -430,7 +430,7 @@ def test_a_leaderboards_folder_gets_a_page_of_its_own(small):
     (small / "published.html").write_text("old")
     assert leaderboards.check(small) == [small / "published.html"], "once it is there it is kept"
     assert leaderboards.write_site(small, small / "site") == small / "site" / "index.html"
-    assert len(list((small / "site").iterdir())) == 2
+    assert {"index.html", "boards.html", "published.html"} <= {path.name for path in (small / "site").iterdir()}
 
 
 def test_an_unsorted_table_and_a_missing_disagreement_are_stale_until_written(small):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def board(
     paths: Annotated[list[Path], typer.Argument(help="Run directories, record files, or a leaderboards folder.")],
     csv: Annotated[Path | None, typer.Option(help="Write the long table here.")] = None,
+    wide: Annotated[Path | None, typer.Option(help="Write a table with one row a run here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
     by: Annotated[str | None, typer.Option(help="A table for every turn or category of a suite.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Leaderboards: write nothing, exit 5 if stale.")] = False,
@@ -31,7 +32,7 @@ def board(
     """Compare runs: print the board; or regenerate (or --check) the CSVs and pages of a leaderboards folder."""
     from editbench import console, leaderboards
 
-    if by is None and len(paths) == 1 and leaderboards.is_folder(paths[0]):
+    if by is None and wide is None and len(paths) == 1 and leaderboards.is_folder(paths[0]):
         if check:
             stale = leaderboards.check(paths[0], with_published)
             for path in stale:
@@ -46,7 +47,7 @@ def board(
     boards = leaderboards.load(paths, group_by(by))
     published = leaderboards.published_beside(paths) if with_published else None
     console.show_boards(boards, published)
-    for path in leaderboards.export(boards, csv, html, published or ()):
+    for path in leaderboards.export(boards, csv, html, published or (), wide):
         print(path)
 
 

@@ -29,6 +29,9 @@ def compare(
         list[str] | None, typer.Option(help="METRIC=VALUE: with --power, to find.", show_default="those observed")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table here.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the page here; pictures of run directories go into img/ beside it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say whether the first run is better than each of the others, by how much, where, and how sure that is."""
@@ -44,6 +47,8 @@ def compare(
 
     if difference and not power:
         raise EditbenchError("--difference says what to find with --power: give both")
+    if html is not None and power:
+        raise EditbenchError("--html writes the page of a comparison, --power plans one: give one of them")
     runs = comparing.load_runs(paths)
     asked = None if metrics is None else split_list(metrics)
     parts = [] if power else [part.strip() for part in slices.split(",") if part.strip()]
@@ -58,10 +63,15 @@ def compare(
         data = written.to_json(found)
     if csv is not None:
         write_whole(csv, [table.encode()])
+    if html is not None:
+        from editbench.leaderboards import export_comparison
+
+        export_comparison(found, runs, paths, html)
     if json:
         print(dumps(data))
         return
     for part in shown:
         console.print(part)
-    if csv is not None:
-        print(csv)
+    for path in (csv, html):
+        if path is not None:
+            print(path)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from editbench.board import Board, Cell, Column, Row, decimal
 from editbench.published import PublishedCell
 from editbench.records import EditorInfo
+from editbench.report.curve import Curves, leak_curves
+from editbench.report.groups import GROUPS, Group, group_of
 from editbench.report.numbers import ARROWS, decimals, explanation, fixed, interval, name_and_options
 from editbench.report.page import render, visible
 from editbench.report.published import KEY, Beside, beside, without_board
@@ -21,6 +25,7 @@ class Head:
     """The header of one metric's column."""
 
     column: Column
+    group: Group
     name: str
     options: str
     arrow: str
@@ -29,6 +34,8 @@ class Head:
     counts: str
     """n and G of the rows that do not say otherwise."""
     places: int
+    ends: tuple[float, float]
+    """Ends of the bars: the least and the largest end of any interval of a complete run."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Number:
     notes: tuple[str, ...]
     """n and G where they differ from the header's, how many values are at the cap, and errors on good edits."""
     sort: str
+    bar: tuple[int, int, int] | None
+    """Low end, mean and high end of the interval, in per cent of the column's range."""
     trained_on: bool
     explanation: str
 
@@ -59,10 +68,17 @@ class Section:
 
     board: Board
     anchor: str
+    base: str
+    """The suite, without the part of it that the board is of."""
+    part: str
+    """Which category or turn of the suite the board is of; empty for a whole suite."""
     heads: tuple[Head, ...]
+    groups: tuple[tuple[Group, int], ...]
+    """Groups of the columns from left to right, and how many columns each has."""
     complete: tuple[Line, ...]
     incomplete: tuple[Line, ...]
     plot: Scatter | None
+    curves: Curves | None
     summary: str
     beside: Beside | None
     """What was published for the suite."""
@@ -87,7 +103,12 @@ class Section:
 
 
 def render_boards(
-    boards: Sequence[Board], title: str, published: Sequence[PublishedCell] = (), every_benchmark: bool = False
+    boards: Sequence[Board],
+    title: str,
+    published: Sequence[PublishedCell] = (),
+    every_benchmark: bool = False,
+    site: Sequence[tuple[str, str]] = (),
+    here: str = "",
 ) -> str:
     """Return one self-contained HTML page with a section for each board, in the order of the suites' names.
 
@@ -96,6 +117,8 @@ def render_boards(
         title: of the page.
         published: numbers of others, shown under the boards of their benchmarks and never in their tables.
         every_benchmark: whether to show, after the boards, the published benchmarks that no board is of.
+        site: pages of the site that the page is part of, address and title.
+        here: address of the page itself.
     """
     sections = [_section(board, published) for board in sorted(boards, key=lambda board: board.suite.name)]
     alone = list(without_board(boards, published)) if every_benchmark else []
@@ -109,19 +132,27 @@ def render_boards(
         sections=sections,
         alone=alone,
         key=KEY,
+        groups=[group for group in GROUPS if any(group == found for s in sections for found, _ in s.groups)],
+        site=site,
+        here=here,
     )
 
 
 def _section(board: Board, published: Sequence[PublishedCell]) -> Section:
-    heads = tuple(_head(board, column) for column in board.columns)
+    heads = sorted((_head(board, column) for column in board.columns), key=lambda head: GROUPS.index(head.group))
     lines = [_line(row, heads) for row in board.rows]
+    part = re.fullmatch(r"(.*)\[((?:turn|category)=.*)\]", board.suite.name, re.DOTALL)
     return Section(
         board,
         slug(visible(board.suite.name)),
-        heads,
+        part[1] if part else board.suite.name,
+        part[2] if part else "",
+        tuple(heads),
+        tuple((group, len(list(found))) for group, found in groupby(head.group for head in heads)),
         tuple(line for line in lines if line.row.complete),
         tuple(line for line in lines if not line.row.complete),
         scatter(board),
+        leak_curves(board),
         _summary(board.rows),
         beside(board, published),
     )
@@ -141,8 +172,12 @@ def _head(board: Board, column: Column) -> Head:
     counts = Counter(_counts(cell) for cell in cells if cell.estimate.n)
     name, options = name_and_options(column.metric)
     info = cells[0].info
+    shown = [row.cells[column] for row in board.rows if column in row.cells and row.complete] or cells
+    ends = [end for cell in shown for end in (cell.estimate.mean, cell.estimate.low, cell.estimate.high)]
+    numbers = [end for end in ends if end is not None]
     return Head(
         column=column,
+        group=group_of(column.metric),
         name=name,
         options=options,
         arrow=ARROWS.get(info.direction, ""),
@@ -150,6 +185,7 @@ def _head(board: Board, column: Column) -> Head:
         unit=info.unit,
         counts=counts.most_common(1)[0][0] if counts else _counts(cells[0]),
         places=decimals(means, info.range[1]),
+        ends=(min(numbers), max(numbers)) if numbers else (0.0, 0.0),
     )
 
 
@@ -177,9 +213,21 @@ def _number(row: Row, head: Head) -> Number:
         interval=interval(cell, head.places),
         notes=tuple(notes),
         sort=decimal(mean),
+        bar=_bar(cell, head.ends),
         trained_on=_trained_on(row.editor, column.metric),
         explanation=explanation(column.metric, column.signature, cell),
     )
+
+
+def _bar(cell: Cell, ends: tuple[float, float]) -> tuple[int, int, int] | None:
+    low, mean, high = cell.estimate.low, cell.estimate.mean, cell.estimate.high
+    if low is None or mean is None or high is None or ends[0] == ends[1]:
+        return None
+
+    def place(value: float) -> int:
+        return round(100 * min(max((value - ends[0]) / (ends[1] - ends[0]), 0), 1))
+
+    return place(low), place(mean), place(high)
 
 
 def _trained_on(editor: EditorInfo, metric: str) -> bool:

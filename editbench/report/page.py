@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import unicodedata
 from collections.abc import Sequence
 from importlib.resources import files
@@ -45,6 +46,26 @@ def render(
     sources = f"script-src {_hash(code)}; " if script else ""
     policy = f"default-src 'none'; img-src 'self' data:; style-src {_hash(style)}; {sources}base-uri 'none'"
     return environment.get_template(template).render(policy=policy, style=style, script=code, **values)
+
+
+def island(data: Any) -> Markup:
+    r"""Return JSON that may stand in a `<script type="application/json">`: no text in it ends the element.
+
+    >>> print(island(["</script>", "\x1b"]))
+    ["\u003c/script\u003e","⟨U+001B⟩"]
+    """
+    text = json.dumps(_visible_texts(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _visible_texts(data: Any) -> Any:
+    if isinstance(data, str):
+        return visible(data)
+    if isinstance(data, list | tuple):
+        return [_visible_texts(item) for item in data]
+    return {name: _visible_texts(item) for name, item in data.items()} if isinstance(data, dict) else data
 
 
 def _asset(name: str) -> Markup:

@@ -51,6 +51,8 @@ class Scatter:
     labels: tuple[Label, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
+    front: tuple[tuple[float, float], ...]
+    """Corners of the line behind which every other complete run that is no control is; empty without one."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -80,7 +82,18 @@ def scatter(board: Board) -> Scatter | None:
     labels = place_labels(_groups(points), marks, whiskers, area, WIDTH - RIGHT)
     points.sort(key=lambda point: (not point.row.editor.control, point.row.editor.label))
     y_ticks = [(_y(value), text) for value, text in ((0, "0"), (0.25, "0.25"), (0.5, "0.5"), (0.75, "0.75"), (1, "1"))]
-    return Scatter(tuple(points), tuple(labels), tuple(_x_ticks(largest)), tuple(y_ticks))
+    return Scatter(tuple(points), tuple(labels), tuple(_x_ticks(largest)), tuple(y_ticks), tuple(_front(points)))
+
+
+def _front(points: Iterable[Point]) -> list[tuple[float, float]]:
+    """Return the corners of the front, from its best success to its best fidelity: steps, since nothing is between."""
+    best = sorted({(point.x, point.y) for point in points if point.row.on_front})
+    if not best:
+        return []
+    corners = [(float(LEFT), best[0][1])]
+    for (x, y), (_, lower) in zip(best, [*best[1:], (0.0, float(HEIGHT - BOTTOM))], strict=True):
+        corners += [(x, y), (x, lower)]
+    return corners
 
 
 def _groups(points: Iterable[Point]) -> list[Group]:
