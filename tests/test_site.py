@@ -165,7 +165,7 @@ def test_columns_stand_in_groups_by_what_they_look_at():
         "mae:region=band": "border",
         "clip_score:region=all,model=shapes-tiny": "whole image",
         "target:psnr,region=edit": "against the target",
-        "legacy_pie:psnr_unedit": "published protocols",
+        "legacy_pie:psnr_unedit": "legacy protocols",
         "my.py:Mine": "more",
         "seam": "border",
     }

@@ -15,7 +15,7 @@ Group: TypeAlias = Literal[
     "border",
     "whole image",
     "against the target",
-    "published protocols",
+    "legacy protocols",
     "more",
 ]
 GROUPS: tuple[Group, ...] = (
@@ -25,7 +25,7 @@ GROUPS: tuple[Group, ...] = (
     "border",
     "whole image",
     "against the target",
-    "published protocols",
+    "legacy protocols",
     "more",
 )
 """From left to right."""
@@ -50,7 +50,7 @@ def group_of(metric: str) -> Group:
     if name == "target":
         return "against the target"
     if name.startswith("legacy_"):
-        return "published protocols"
+        return "legacy protocols"
     region = re.search(r"(?:^|,)region=(\w+)", options)
     if region and region[1] in _REGIONS:
         return _REGIONS[region[1]]
