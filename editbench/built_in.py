@@ -76,7 +76,7 @@ BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "icebench_outputs": Entry(
             "editbench.editors.published:IcebenchOutputs", "finished images of ICE-Bench, listed in a gen_info.json"
         ),
-        "table": Entry("editbench.suites.table_answers:TableAnswers", "finished images in parquet files, by id"),
+        "table": Entry("editbench.editors.table:TableAnswers", "finished images in parquet files, by id"),
         "command": Entry("editbench.editors.command:Command", "any program: command:PROGRAM {request} {out}"),
         "http": Entry("editbench.editors.http:Http", "a service: http://HOST:PORT/PATH, see `editbench serve`"),
         "openai_images": Entry("editbench.editors.openai_images:OpenaiImages", "a model behind /v1/images/edits"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from editbench.images import encode_png
 from editbench.loops import is_complete
 from editbench.plan import RunConfig, chosen_suite
 from editbench.records import Header
-from editbench.store import Cell, Key, RunStore, differences, write_whole
+from editbench.store import Cell, Key, RunStore, differences, without_place, write_whole
 from editbench.types import EditbenchError
 
 Found: TypeAlias = dict[Key, tuple[Cell, RunStore]]
@@ -35,7 +35,7 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     stores = [RunStore(path) for path in runs]
     header = stores[0].read_header()
     for store in stores[1:]:
-        changed = differences(header.to_json(), store.read_header().to_json())
+        changed = differences(*(_compared(found) for found in (header, store.read_header())))
         if changed:
             lines = "\n  ".join(changed)
             raise EditbenchError(f"{stores[0].path} and {store.path} are different runs:\n  {lines}")
@@ -67,6 +67,11 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     complete = {key for key, cell in cells.items() if len(cell.record(header).values) == len(header.metrics)}
     suite = chosen_suite(RunConfig.from_mapping(details["config"]))
     return [s.id for s in suite if any((s.id, repeat) not in complete for repeat in range(header.repeats))]
+
+
+def _compared(header: Header) -> dict[str, Any]:
+    data = header.to_json()
+    return {**data, "suite": without_place(data["suite"])}
 
 
 def _gather(header: Header, found: Found, store: RunStore, cells: Mapping[Key, Cell]) -> None:

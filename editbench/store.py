@@ -285,7 +285,13 @@ class RunStore:
 
 
 def _fixed(header: Header) -> dict[str, Any]:
-    return {key: value for key, value in header.to_json().items() if key not in ("metrics", "schema")}
+    fixed = {key: value for key, value in header.to_json().items() if key not in ("metrics", "schema")}
+    return {**fixed, "suite": without_place(fixed["suite"])}
+
+
+def without_place(suite: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a header says of a suite but its spec: the same data, by their identity, may lie elsewhere."""
+    return {key: value for key, value in suite.items() if key != "spec"}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -17,8 +17,8 @@ LAYERS = (
     ("specs", "colours", "images", "records", "built_in"),
     ("registry", "masks", "transport", "surroundings", "lifeline"),
     # L1
-    ("suites", "editors", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
-    ("store", "published"),
+    ("suites", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
+    ("editors", "store", "published"),
     # L2
     ("execute",),
     ("worker", "isolation", "batches"),

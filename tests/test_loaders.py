@@ -1,18 +1,22 @@
 """Every loader of a published benchmark: written in the exact layout, loaded, run, and broken in every way."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import editbench as eb
 from editbench import load_suite
 from editbench.cli import app
 from editbench.images import InvalidImage
+from editbench.merge import merge_runs
 from editbench.records import read_records
 from editbench.suites.runs import decode_runs
-from editbench.testing import check_loader, examples
+from editbench.testing import check_loader, check_suite, examples
 from editbench.testing.layouts import WRITERS
 from editbench.types import EditbenchError, Undefined
 
@@ -102,3 +106,108 @@ def test_a_missing_field_is_told_with_the_item_and_what_it_may_be_called(tmp_pat
     (tmp_path / "mapping_file.json").write_text(json.dumps({"000000000001": item}))
     with pytest.raises(EditbenchError, match="'000000000001': no field 'original_prompt': did you mean"):
         load_suite(f"piebench:{tmp_path}")
+
+
+# ----------------------------------------------------------------------------- where data lie, and what is missing
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def twins(request, tmp_path_factory):
+    """A benchmark's spec, and the same files in two places."""
+    written, folder = WRITERS[request.param], tmp_path_factory.mktemp("twins")
+    written.write(folder / "one", examples(written.count, *written.size))
+    shutil.copytree(folder / "one", folder / "elsewhere" / "two")
+    return [request.param.replace("PATH", str(folder / place)) for place in ("one", "elsewhere/two")]
+
+
+def test_a_suite_is_named_and_identified_by_its_data_and_not_by_their_place(twins):
+    first, second = map(load_suite, twins)
+    assert (first.name, first.identity) == (second.name, second.identity)
+    for suite in (first, second):
+        place = str(suite.pictures.parent)
+        assert place not in suite.name and all(place not in str(suite.row(i)) for i in range(len(suite)))
+
+
+def test_other_data_are_another_suite(tmp_path):
+    written = WRITERS["piebench:PATH"]
+    written.write(tmp_path, examples(2, *written.size))
+    before = load_suite(f"piebench:{tmp_path}").identity
+    mapping = tmp_path / "mapping_file.json"
+    mapping.write_text(mapping.read_text().replace("Make it blue.", "Make it red."))
+    assert load_suite(f"piebench:{tmp_path}").identity != before
+
+
+@pytest.mark.parametrize(
+    "spec", ["imgedit:PATH", "imgedit:PATH,part=multiturn", "piebench:PATH", "gedit:PATH,masks=cocoedit"]
+)
+def test_a_picture_that_is_missing_makes_no_other_suite(spec, tmp_path):
+    written = WRITERS[spec]
+    written.write(tmp_path, examples(written.count, *written.size))
+    whole = load_suite(spec.replace("PATH", str(tmp_path)))
+    next(path for path in sorted(tmp_path.rglob("*.[jp][pn]g")) if "GEdit" not in path.name).unlink()
+    partial = load_suite(spec.replace("PATH", str(tmp_path)))
+    assert (partial.identity, len(partial)) == (whole.identity, len(whole))
+    assert not any("coverage" in text for text in whole.warnings)
+    assert "gedit" in spec or sum("have no source file" in text for text in partial.warnings) == 1
+
+
+def test_a_run_goes_on_and_merges_where_its_data_have_moved(tmp_path):
+    written = WRITERS["piebench:PATH"]
+    written.write(tmp_path / "here", examples(2, *written.size))
+    options = {"metrics": ["mae:region=all"], "output_dir": str(tmp_path / "run")}
+    eb.run("identity", f"piebench:{tmp_path}/here", shard="1/2", **options)
+    eb.run("identity", f"piebench:{tmp_path}/here", shard="1/2", **{**options, "output_dir": str(tmp_path / "first")})
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert len(eb.run("identity", f"piebench:{tmp_path}/there", **options).records().records) == 2
+    second = {**options, "output_dir": str(tmp_path / "second")}
+    eb.run("identity", f"piebench:{tmp_path}/there", shard="2/2", **second)
+    assert merge_runs(tmp_path / "merged", [tmp_path / "first", tmp_path / "second"]) == []
+
+
+@pytest.fixture
+def named(tmp_path):
+    """PIE-Bench with two items, and a way to name the first one's picture."""
+    written = WRITERS["piebench:PATH"]
+    written.write(tmp_path, examples(2, *written.size))
+
+    def load(picture):
+        mapping = tmp_path / "mapping_file.json"
+        data = json.loads(mapping.read_text())
+        data["000000000001"]["image_path"] = picture
+        mapping.write_text(json.dumps(data))
+        return load_suite(f"piebench:{tmp_path}")
+
+    return load
+
+
+@pytest.mark.parametrize("picture", ["a\0b.jpg", "a\0b/c.jpg", "a" * 5000, "no.jpg"])
+def test_a_name_that_no_file_can_have_is_a_picture_that_is_missing(named, picture):
+    suite = named(picture)
+    assert any(text.startswith("1 of 2 scenarios have no source file") for text in suite.warnings)
+    with pytest.raises(InvalidImage):
+        _ = suite[0].source
+    assert suite[1].source.shape == (512, 512, 3)
+
+
+def test_a_name_that_no_file_can_have_does_not_end_the_search_for_a_folder(tmp_path):
+    written = WRITERS["imgedit:PATH"]
+    written.write(tmp_path, examples(2, *written.size))
+    listed = json.loads((tmp_path / "basic_edit.json").read_text())
+    listed = {"0": {**listed["1082"], "id": "a" * 5000}, "1": {**listed["1082"], "id": "a\0"}, **listed}
+    (tmp_path / "basic_edit.json").write_text(json.dumps(listed))
+    assert load_suite(f"imgedit:{tmp_path}")[2].source.shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("picture", ["/etc/passwd", "../../mapping_file.json", "pipe", "", "c:\\x.jpg"])
+def test_what_is_no_file_of_the_folder_is_not_read(named, picture, tmp_path):
+    os.mkfifo(tmp_path / "annotation_images" / "pipe")
+    with pytest.raises(InvalidImage, match=r"No such file|inside the benchmark's folder|not a file"):
+        _ = named(picture)[0].source
+
+
+def test_what_many_scenarios_have_is_told_once(tmp_path):
+    written = WRITERS["brushbench:PATH"]
+    written.write(tmp_path, examples(5, *written.size))
+    _, findings = check_suite(f"brushbench:{tmp_path}")
+    told = [finding.text for finding in findings if "polarity" in finding.text]
+    assert told == ["4 scenarios: the mask covers more than 90%: is its polarity right? (first: 000000000001-outside)"]

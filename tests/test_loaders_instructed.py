@@ -460,7 +460,7 @@ def test_the_page_of_a_benchmark_has_terms_turns_and_what_is_missing(written, tm
     texts = [finding.text for finding in findings if not finding.error]
     assert "2 of 7 scenarios have no source file (first: version_backtracking-0-turn1)" in "\n".join(texts)
     assert "2 chains of 2 to 3 turns that can be read" in texts
-    assert "5 masks cover everything, so nothing is to be kept (first: content_memory-0-turn1)" in texts
+    assert "5 scenarios: the mask covers everything, so nothing is to be kept (first: content_memory-0-turn1)" in texts
     page = write_overlays(suite, findings, tmp_path / "page").read_text()
     assert "arXiv 2505.20275" in page and "turn 3 of content_memory-1" in page and "2 of them unreadable" in page
     assert "No mask is smaller than its picture" in page and '<rect class="bar"' not in page

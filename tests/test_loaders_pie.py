@@ -13,7 +13,7 @@ from torchmetrics.functional.regression import mean_squared_error
 
 import editbench as eb
 from editbench import load_suite
-from editbench.suites.piebench_pp import TEXTS
+from editbench.suites.piebench_pp import Item
 from editbench.testing import check_suite, examples
 from editbench.testing.layouts import WRITERS
 from editbench.testing.layouts.pie import write_jpeg
@@ -223,6 +223,15 @@ def test_literals_prompts_and_the_type_are_read_as_they_stand(table):
     assert (suite[0].category, suite[0].cluster) == ("change_object", "000000000001")
 
 
+def test_a_snapshot_in_the_hubs_cache_is_made_of_links_to_files_without_a_name(table, tmp_path):
+    spec = table()
+    blob = tmp_path.parent / f"{tmp_path.name}-blob"
+    table.path.rename(blob)
+    table.path.symlink_to(blob)
+    (scenario,) = load_suite(spec)
+    assert scenario.category == "change_object" and scenario.source.shape == (512, 512, 3)
+
+
 def test_the_hubs_own_conversion_and_a_single_type_load_too(table):
     spec = table()
     place = table.path.parent / "V1"
@@ -235,7 +244,7 @@ def test_the_hubs_own_conversion_and_a_single_type_load_too(table):
         load_suite(spec)
 
 
-@pytest.mark.parametrize("column", TEXTS)
+@pytest.mark.parametrize("column", [*Item.__annotations__, "image"])
 def test_a_missing_column_is_named(table, column):
     spec = table()
     pq.write_table(pq.read_table(table.path).drop_columns([column]), table.path)

@@ -156,6 +156,15 @@ def test_tables_with_captions_give_prompts_and_turns_count_from_one(tmp_path, it
         load_suite(f"magicbrush:{tmp_path}")
 
 
+def test_files_that_another_system_leaves_beside_tables_are_no_tables(tmp_path, items):
+    WRITERS["magicbrush:PATH,split=dev"].write(tmp_path, items)
+    (table,) = tmp_path.rglob("*.parquet")
+    table.with_name(f"._{table.name}").write_bytes(b"Mac OS X")
+    assert len(load_suite(f"magicbrush:{tmp_path}")) == len(items)
+    with pytest.raises(EditbenchError, match=r"no folder .*nowhere"):
+        load_suite(f"magicbrush:{tmp_path}/nowhere")
+
+
 def test_a_split_that_is_mistyped_is_told(tmp_path, items):
     WRITERS["magicbrush:PATH,split=dev"].write(tmp_path, items)
     with pytest.raises(EditbenchError, match=r"no split 'deb': did you mean 'dev'"):

@@ -100,15 +100,16 @@ def missing_and_extra(listing: Path, images: dict[tuple[str, int], Path], suite:
     found = {scenario_id for scenario_id, _ in images}
     absent = sorted(str(path) for path in gone.values())
     if not ids & found:
-        hint = f"it names files that do not exist: {_some(absent)}" if absent else f"expected {min(ids)}.png, …"
+        hint = f"it names files that do not exist: {first_few(absent)}" if absent else f"expected {min(ids)}.png, …"
         raise EditbenchError(f"{listing} has no image for any of the {len(ids)} scenarios; {hint}")
     findings = [(absent, f"of {len(gone) + len(images)} files do not exist")]
     for repeat in sorted({0} | {repeat for scenario_id, repeat in images if scenario_id in ids}):
         words = f"of {len(ids)} scenarios have no image" + (f" for repeat {repeat}" if repeat else "")
         findings.append((sorted(name for name in ids if (name, repeat) not in images), words))
     findings.append((sorted(found - ids), f"of {len(found)} ids are not in the suite"))
-    return [f"{listing}: {len(which)} {words}: {_some(which)}" for which, words in findings if which]
+    return [f"{listing}: {len(which)} {words}: {first_few(which)}" for which, words in findings if which]
 
 
-def _some(names: Sequence[str]) -> str:
+def first_few(names: Sequence[str]) -> str:
+    """Return the first five of some names, and a sign that there are more."""
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

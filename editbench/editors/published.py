@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from editbench.editors.folder import FolderAnswers, missing_and_extra
 from editbench.images import decode
-from editbench.records import loads
 from editbench.registry import bare
 from editbench.specs import did_you_mean
+from editbench.suites.manifests import read_json
 from editbench.types import EditbenchError, MaskAccess, Suite, Task
 
 
@@ -75,13 +74,8 @@ class IcebenchOutputs:
             EditbenchError: if the file is not one object of texts, or no image answers any scenario.
         """
         self._images.clear()
-        try:
-            listed: Any = loads(self.path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-        except OSError as error:
-            raise EditbenchError(f"{self.path} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise EditbenchError(f"{self.path}: malformed JSON ({error})") from None
-        if not isinstance(listed, dict) or not all(isinstance(place, str) for place in listed.values()):
+        listed = read_json(self.path, dict)
+        if not all(isinstance(place, str) for place in listed.values()):
             raise EditbenchError(f'{self.path}: expected one object {{"item id": "path of an image", …}}')
         ids: dict[str, str] = {str(scenario.metadata.get("item_id", scenario.id)): scenario.id for scenario in suite}
         for item_id, place in listed.items():

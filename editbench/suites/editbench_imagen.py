@@ -42,7 +42,7 @@ class EditbenchImagen:
     part: Part = "all"
     terms: ClassVar[Terms] = Terms(
         title="EditBench (Imagen Editor)",
-        home="https://storage.cloud.google.com/editbench/editbench.tar.gz",
+        home="storage.cloud.google.com/editbench/editbench.tar.gz",
         licence="not found",
         redistribution="unknown",
         citation="Wang et al., Imagen Editor and EditBench, CVPR 2023, arXiv 2212.06909",

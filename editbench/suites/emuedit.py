@@ -32,9 +32,9 @@ class Item(TypedDict):
 class EmuEdit:
     """The Emu Edit test set, as tables of the hub: whole-image scenarios.
 
-    An id is `IDX-HASH`. The table of finished images (`emuedit_generations:PATH`) is matched by it, since the names of
-    its two splits are swapped. Rows with the same caption before and after, which is a known mistake of the data, stay
-    in the suite with `metadata.defects`.
+    An id is `IDX-HASH`. The table of finished images, `facebook/emu_edit_test_set_generations`, is matched by it
+    (`--editor table:PATH,id=idx+hash`), since the names of its two splits are swapped. Rows with the same caption
+    before and after, which is a known mistake of the data, stay in the suite with `metadata.defects`.
 
     Args:
         path: the folder with the tables.

@@ -15,7 +15,7 @@ from editbench.specs import did_you_mean
 from editbench.suites.benchmark import Row, Terms
 from editbench.suites.cocoedit_masks import UNCONFIRMED, Masks, Polarity, find_masks, mask_form
 from editbench.suites.manifests import as_id, checked, each
-from editbench.suites.parquet import cell, find_tables, read_rows
+from editbench.suites.parquet import Entry, read_entries
 from editbench.types import EditbenchError
 
 LANGUAGES = ("en", "cn")
@@ -52,7 +52,7 @@ class GEdit:
     polarity: Polarity = "black=edit"
     terms: ClassVar[Terms] = Terms(
         title="GEdit-Bench",
-        home="https://huggingface.co/datasets/stepfun-ai/GEdit-Bench",
+        home="huggingface.co/datasets/stepfun-ai/GEdit-Bench",
         licence="MIT",
         redistribution="allowed with attribution",
         citation="Liu et al., Step1X-Edit, 2025, arXiv 2504.17761",
@@ -72,24 +72,21 @@ class GEdit:
     def rows(self) -> Iterator[Row | EditbenchError]:
         """Yield the items of one language, in the order of the tables."""
         masks = find_masks(self.path, "geditbench/fullset") if self.masks == "cocoedit" else None
-        for table in find_tables(self.path):
-            columns = list(Item.__annotations__)
-            for row in each(enumerate(read_rows(table, columns)), partial(self._row, table, masks)):
-                if row is not None:
-                    yield row
+        for row in each(read_entries(self.path, "", Item, ["input_image"]), partial(self._row, masks)):
+            if row is not None:
+                yield row
 
-    def _row(self, table: Path, masks: str | None, entry: tuple[int, object]) -> Row | None:
-        number, value = entry
-        where = f"{table}: row {number}"
-        item = checked(Item, value, where)
+    def _row(self, masks: str | None, entry: Entry) -> Row | None:
+        item = checked(Item, entry.values, entry.where)
         if item["instruction_language"] not in LANGUAGES:
-            raise EditbenchError(f"{where}: instruction_language={item['instruction_language']!r}, expected en or cn")
+            found = item["instruction_language"]
+            raise EditbenchError(f"{entry.where}: instruction_language={found!r}, expected en or cn")
         if item["instruction_language"] != self.language:
             return None
         task, key = item["task_type"], item["key"]
         return Row(
             id=as_id(task, key),
-            source=cell(self.path, table, number, "input_image"),
+            source=entry.picture("input_image"),
             instruction=item["instruction"],
             category=task,
             mask=None if masks is None else mask_form(f"{masks}/{task}/en/{key}_mask.png", self.polarity),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from typing_extensions import TypedDict
 from editbench.registry import bare
 from editbench.suites.benchmark import Row, Terms
 from editbench.suites.manifests import as_id, checked, each
-from editbench.suites.parquet import cell, find_tables, read_rows
+from editbench.suites.parquet import Entry, read_entries
 from editbench.types import EditbenchError
 
 
@@ -39,7 +38,7 @@ class GEditV2:
     path: Path = bare()
     terms: ClassVar[Terms] = Terms(
         title="GEditBench v2",
-        home="https://huggingface.co/datasets/GEditBench-v2/GEditBench-v2",
+        home="huggingface.co/datasets/GEditBench-v2/GEditBench-v2",
         licence="not found",
         redistribution="unknown",
         citation="GEditBench v2, 2026, arXiv 2603.28547",
@@ -52,15 +51,14 @@ class GEditV2:
 
     def rows(self) -> Iterator[Row | EditbenchError]:
         """Yield the items in the order of the tables."""
-        for table in find_tables(self.path):
-            yield from each(enumerate(read_rows(table, list(Item.__annotations__))), partial(self._row, table))
+        return each(read_entries(self.path, "", Item, ["source_image"]), _row)
 
-    def _row(self, table: Path, entry: tuple[int, object]) -> Row:
-        number, value = entry
-        item = checked(Item, value, f"{table}: row {number}")
-        return Row(
-            id=as_id(item["key"]),
-            source=cell(self.path, table, number, "source_image"),
-            instruction=item["instruction"],
-            category=item["task"],
-        )
+
+def _row(entry: Entry) -> Row:
+    item = checked(Item, entry.values, entry.where)
+    return Row(
+        id=as_id(item["key"]),
+        source=entry.picture("source_image"),
+        instruction=item["instruction"],
+        category=item["task"],
+    )

@@ -44,7 +44,7 @@ class IceBench:
     path: Path = bare()
     terms: ClassVar[Terms] = Terms(
         title="ICE-Bench",
-        home="https://huggingface.co/datasets/ali-vilab/ICE-Bench (data.zip), github.com/ali-vilab/ICE-Bench",
+        home="huggingface.co/datasets/ali-vilab/ICE-Bench (data.zip), github.com/ali-vilab/ICE-Bench",
         licence="not found for the data; the code is MIT",
         redistribution="unknown",
         citation="Pan et al., ICE-Bench, ICCV 2025, arXiv 2503.14482",

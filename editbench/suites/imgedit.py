@@ -14,15 +14,15 @@ from editbench.registry import bare
 from editbench.suites.benchmark import Row, Terms
 from editbench.suites.cocoedit_masks import UNCONFIRMED, Masks, Polarity, find_masks, mask_form
 from editbench.suites.manifests import as_id, checked, each, find_manifest, read_json
+from editbench.suites.pictures import prefix_with
 from editbench.types import EditbenchError
 
-Part = Literal["basic", "uge", "multiturn"]
 MANIFESTS = {
     "basic": ("basic_edit.json", "Basic/basic_edit.json", "singleturn.json", "singleturn/singleturn.json"),
     "uge": ("UGE_edit.json", "UGE/UGE_edit.json"),
 }
-PICTURES = {"basic": ("", "singleturn", "original_images"), "uge": ("", "UGE")}
-"""Folders below the benchmark's one in which pictures are looked for."""
+PICTURES = ("", "singleturn/", "original_images/", "UGE/")
+"""What paths of pictures may begin with."""
 
 
 class Item(TypedDict):
@@ -59,18 +59,17 @@ class ImgEdit:
     """
 
     path: Path = bare()
-    part: Part = "basic"
+    part: Literal["basic", "uge", "multiturn"] = "basic"
     masks: Masks = "none"
     polarity: Polarity = "black=edit"
     terms: ClassVar[Terms] = Terms(
         title="ImgEdit-Bench",
-        home="https://huggingface.co/datasets/sysuyy/ImgEdit (Benchmark.tar), github.com/PKU-YuanGroup/ImgEdit",
+        home="huggingface.co/datasets/sysuyy/ImgEdit (Benchmark.tar), github.com/PKU-YuanGroup/ImgEdit",
         licence="not found for the benchmark",
         redistribution="unknown",
         citation="Ye et al., ImgEdit, 2025, arXiv 2505.20275",
         unconfirmed=(
-            "Where Benchmark.tar puts its pictures: they are looked for in singleturn/, original_images/, UGE/, "
-            "multiturn/ and above them.",
+            "Where Benchmark.tar has its pictures: singleturn/, original_images/, UGE/, multiturn/ and PATH are tried.",
             "Names and places of the files of the multi-turn part; each file is one kind of session.",
             *UNCONFIRMED,
             "With masks=cocoedit: that a mask has the name of its picture, so that edits of one picture share it.",
@@ -82,39 +81,40 @@ class ImgEdit:
         if self.masks == "cocoedit" and self.part != "basic":
             raise EditbenchError("imgedit: masks=cocoedit are those of part=basic: no others are known")
         if self.part == "multiturn":
-            for manifest in sorted(self.path.glob("[Mm]ultiturn/*.json")):
-                for session in each(read_json(manifest, dict).items(), partial(self._session, manifest)):
-                    yield from [session] if isinstance(session, EditbenchError) else session
-            return
+            return self._sessions()
         manifest = find_manifest(self.path, *MANIFESTS[self.part])
         masks = find_masks(self.path, "imgedit/singleturn") if self.masks == "cocoedit" else None
-        yield from each(read_json(manifest, dict).items(), partial(self._row, manifest, masks))
+        items = read_json(manifest, dict)
+        prefix = prefix_with(self.path, items.values(), "id", *PICTURES)
+        return each(items.items(), partial(self._row, manifest, prefix, masks))
 
-    def _row(self, manifest: Path, masks: str | None, entry: tuple[str, object]) -> Row:
+    def _sessions(self) -> Iterator[Row | EditbenchError]:
+        manifests = sorted(self.path.glob("[Mm]ultiturn/[!.]*.json"))
+        for manifest in manifests or [find_manifest(self.path, "multiturn/*.json")]:
+            items = read_json(manifest, dict)
+            prefix = prefix_with(self.path, items.values(), "id", f"{manifest.parent.name}/", "")
+            for session in each(items.items(), partial(_session, manifest, prefix)):
+                yield from [session] if isinstance(session, EditbenchError) else session
+
+    def _row(self, manifest: Path, prefix: str, masks: str | None, entry: tuple[str, object]) -> Row:
         key, value = entry
         item = checked(Item, value, f"{manifest}: {key!r}")
         if self.part == "basic" and "edit_type" not in item:
             raise EditbenchError(f"{manifest}: {key!r}: no field 'edit_type'")
-        mask = f"{masks}/{item['id'].rpartition('.')[0]}_mask.png"
         return Row(
             id=as_id(key),
-            source=self._picture(item["id"], PICTURES[self.part]),
+            source=f"{prefix}{item['id']}",
             instruction=item["prompt"],
             category=item.get("edit_type", self.part),
-            mask=None if masks is None else mask_form(mask, self.polarity),
+            mask=None
+            if masks is None
+            else mask_form(f"{masks}/{item['id'].rpartition('.')[0]}_mask.png", self.polarity),
         )
 
-    def _session(self, manifest: Path, entry: tuple[str, object]) -> list[Row]:
-        key, value = entry
-        item = checked(Session, value, f"{manifest}: {key!r}")
-        chain, folder = as_id(manifest.stem, key), manifest.parent.relative_to(self.path).as_posix()
-        picture = self._picture(item["id"], (folder, ""))
-        texts = [text for text in (item["turn1"], item["turn2"], item.get("turn3")) if text]
-        return [
-            Row(f"{chain}-turn{turn}", picture, text, manifest.stem, chain=chain, turn=turn)
-            for turn, text in enumerate(texts, start=1)
-        ]
 
-    def _picture(self, name: str, folders: tuple[str, ...]) -> str:
-        places = [f"{folder}/{name}".removeprefix("/") for folder in folders]
-        return next((place for place in places if (self.path / place).is_file()), places[0])
+def _session(manifest: Path, prefix: str, entry: tuple[str, object]) -> list[Row]:
+    key, value = entry
+    item = checked(Session, value, f"{manifest}: {key!r}")
+    chain, source, kind = as_id(manifest.stem, key), f"{prefix}{item['id']}", manifest.stem
+    turns = enumerate(filter(None, (item["turn1"], item["turn2"], item.get("turn3"))), start=1)
+    return [Row(f"{chain}-turn{turn}", source, text, kind, chain=chain, turn=turn) for turn, text in turns]

@@ -46,7 +46,7 @@ class KrisBench:
     path: Path = bare()
     terms: ClassVar[Terms] = Terms(
         title="KRIS-Bench",
-        home="https://huggingface.co/datasets/Liang0223/KRIS_Bench, github.com/mercurystraw/Kris_Bench",
+        home="huggingface.co/datasets/Liang0223/KRIS_Bench, github.com/mercurystraw/Kris_Bench",
         licence="not found",
         redistribution="unknown",
         citation="Wu et al., KRIS-Bench, 2025, arXiv 2505.16707",

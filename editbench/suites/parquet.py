@@ -35,7 +35,9 @@ def find_tables(folder: Path, split: str = "") -> list[Path]:
     Raises:
         EditbenchError: if there is none; a split that is mistyped gets a hint.
     """
-    found = sorted(folder.rglob("*.parquet")) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise EditbenchError(f"no folder {folder}")
+    found = sorted(folder.rglob("[!.]*.parquet"))
     if not found:
         raise EditbenchError(f"no .parquet file below {folder}")
     chosen = [path for path in found if split in ("", split_of(path))]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -15,6 +16,24 @@ Reference: TypeAlias = str | Mapping[str, Any]
 def first_folder(root: Path, *names: str) -> Path:
     """Return the first of several folders below `root` that is there, or else the first."""
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
+
+
+def prefix_with(root: Path, items: Iterable[object], field: str, *prefixes: str) -> str:
+    """Return the first of several beginnings of paths (`"singleturn/"`, `""`) with which any picture is there.
+
+    One answer for all of them, by default the first: what a benchmark's files turn into, and with it its identity, must
+    not depend on which pictures are missing.
+
+    Args:
+        root: the benchmark's folder.
+        items: as they are read, still unchecked.
+        field: which of theirs names a picture.
+        *prefixes: relative to the folder.
+    """
+    names = [str(item.get(field)) for item in items if isinstance(item, dict)]
+    return next(
+        (start for start in prefixes if any(os.path.isfile(root / f"{start}{name}") for name in names)), prefixes[0]
+    )
 
 
 def file_of(reference: Reference) -> str:
@@ -45,6 +64,8 @@ def read_bytes(root: Path, reference: Reference) -> bytes:
         # Tables are listed by the loader, never named by the data: the hub's cache is made of links, and may be.
         return read_cell(root / file_of(reference), int(reference["row"]), str(reference["column"]))
     path = _inside(root, reference)
+    if os.path.exists(path) and not os.path.isfile(path):  # unlike those of pathlib, they take any name
+        raise InvalidImage("not a file")  # to read a pipe would wait for ever
     try:
         return path.read_bytes()
     except OSError as error:
@@ -60,5 +81,8 @@ def _inside(root: Path, text: str) -> Path:
     except (OSError, RuntimeError):
         raise InvalidImage("a link that leads back to itself") from None
     if not path.is_relative_to(root.resolve()):
-        raise InvalidImage("a link that leads out of the benchmark's folder")
+        raise InvalidImage(
+            "a link that leads out of the benchmark's folder; the hub's cache is made of links, and "
+            "`hf download --local-dir` of files"
+        )
     return path

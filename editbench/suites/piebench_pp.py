@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing_extensions import TypedDict
 from editbench.registry import bare
 from editbench.suites.benchmark import Row, Terms
 from editbench.suites.manifests import as_id, checked, each, parse_json, read_literal
-from editbench.suites.parquet import cell, find_tables, read_rows
+from editbench.suites.parquet import Entry, find_tables, read_entries
 from editbench.suites.piebench import CATEGORIES, without_brackets
 from editbench.types import EditbenchError
 
 CONFIG = re.compile(r"([0-9])_[a-z_]+_\d+")
 """The name of a type's folder: `3_delete_object_80`."""
-TEXTS = ("id", "source_prompt", "target_prompt", "edit_action", "aspect_mapping", "blended_words", "mask")
 
 
 class Item(TypedDict):
@@ -72,30 +71,26 @@ class PieBenchPp:
 
     def rows(self) -> Iterator[Row | EditbenchError]:
         """Yield the rows of all types in the order of their numbers."""
-        for table in find_tables(self.path):
-            category = _category(table)
-            numbered = enumerate(read_rows(table, TEXTS))
-            yield from each(numbered, partial(_row, self.path, table, category))
+        categories = {table: _category(table) for table in find_tables(self.path)}
+        return each(read_entries(self.path, "", Item, ["image"]), partial(_row, categories))
 
 
 def _category(table: Path) -> str:
-    matches = [match for name in table.resolve().parts[:-1] if (match := CONFIG.fullmatch(name))]
+    matches = [match for name in table.absolute().parts[:-1] if (match := CONFIG.fullmatch(name))]
     if not matches:
         raise EditbenchError(f"{table}: no folder above it is called as a type of PIE-Bench: 3_delete_object_80")
     return CATEGORIES[matches[-1][1]]
 
 
-def _row(root: Path, table: Path, category: str, numbered: tuple[int, dict[str, Any]]) -> Row:
-    number, value = numbered
-    where = f"{table}: row {number}"
-    item = checked(Item, value, where)
-    where += f" ({item['id']!r})"
+def _row(categories: Mapping[Path, str], entry: Entry) -> Row:
+    item = checked(Item, entry.values, entry.where)
+    where = f"{entry.where} ({item['id']!r})"
     target_prompt = without_brackets(item["target_prompt"])
     return Row(
         id=as_id(item["id"]),
-        source=cell(root, table, number, "image"),
+        source=entry.picture("image"),
         instruction=target_prompt,
-        category=category,
+        category=categories[entry.table],
         cluster=item["id"],
         mask={"form": "runs", "runs": _runs(item["mask"], where), "first": 0, "size": [512, 512]},
         source_prompt=without_brackets(item["source_prompt"]),

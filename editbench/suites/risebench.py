@@ -51,7 +51,7 @@ class RiseBench:
     path: Path = bare()
     terms: ClassVar[Terms] = Terms(
         title="RISEBench",
-        home="https://huggingface.co/datasets/PhoenixZ/RISEBench, github.com/PhoenixZ810/RISEBench",
+        home="huggingface.co/datasets/PhoenixZ/RISEBench, github.com/PhoenixZ810/RISEBench",
         licence="not found",
         redistribution="unknown",
         citation="Zhao et al., Envisioning Beyond the Pixels, 2025, arXiv 2504.02826",

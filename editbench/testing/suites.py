@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ from editbench.suites import Inspected, load_suite
 from editbench.suites.benchmark import Layout, problems
 from editbench.suites.folder import manifest_problems, name_of
 from editbench.toys import Finding
-from editbench.types import EditbenchError, Suite
+from editbench.types import EditbenchError, Scenario, Suite
 
 MANY = 3
-"""Of scenarios with the same trait that is no fault, so many are named one by one."""
+"""Of scenarios with the same trait, so many are named one by one: what many have must not bury the rest."""
 
 
 def check_suite(spec: str) -> tuple[Suite | None, list[Finding]]:
@@ -46,7 +46,7 @@ def _suite_findings(suite: Suite) -> Iterator[Finding]:
         yield Finding(False, text)
     folded: dict[str, str] = {}
     turns: Counter[str] = Counter()
-    shares, whole = [], []
+    shares, traits = [], dict[str, list[tuple[str, str]]]()
     for index, scenario in enumerate(suite):
         name = name_of(suite, index, scenario.id)
         other = folded.setdefault(scenario.id.casefold(), scenario.id)
@@ -61,26 +61,38 @@ def _suite_findings(suite: Suite) -> Iterator[Finding]:
         shares.append(share)
         if scenario.chain is not None:
             turns[scenario.chain] += 1
-        for text in oddities:
-            yield Finding(False, f"{name}: {text}")
-        if share == 0:
-            yield Finding(False, f"{name}: empty mask, counted as a no-op")
-        elif share == 1:
-            whole.append(name)
-        elif share > 0.9:
-            yield Finding(False, f"{name}: the mask covers {share:.0%}: is its polarity right?")
-        if not scenario.instruction.strip():
-            yield Finding(False, f"{name}: empty instruction")
-        if min(scenario.source.shape[:2]) < 16:
-            yield Finding(False, f"{name}: a side below 16 pixels")
-    if len(whole) <= MANY:
-        yield from (Finding(False, f"{name}: the mask covers everything") for name in whole)
-    else:
-        yield Finding(False, f"{len(whole)} masks cover everything, so nothing is to be kept (first: {whole[0]})")
+        for trait, text in (*((text, text) for text in oddities), *_traits(scenario, share)):
+            traits.setdefault(trait, []).append((name, text))
+    yield from (Finding(False, text) for trait, found in traits.items() for text in _told(trait, found))
     if turns:
-        text = f"{len(turns)} chains of {min(turns.values())} to {max(turns.values())} turns that can be read"
-        yield Finding(False, text)
+        least, most = min(turns.values()), max(turns.values())
+        lengths = f"{least} to {most}" if least < most else str(most)
+        yield Finding(False, f"{len(turns)} chain{'s' * (len(turns) > 1)} of {lengths} turns that can be read")
     if shares:
         low, middle, high = np.quantile(shares, [0, 0.5, 1])
         text = f"{len(shares)} of {len(suite)} scenarios read; mask area {low:.1%} to {high:.1%}, median {middle:.1%}"
         yield Finding(False, text)
+
+
+def _traits(scenario: Scenario, share: float) -> Iterator[tuple[str, str]]:
+    """Yield what is odd about a scenario, as it is told of many and of this one."""
+    if share == 0:
+        yield "empty mask, counted as a no-op", "empty mask, counted as a no-op"
+    elif share == 1:
+        yield "the mask covers everything, so nothing is to be kept", "the mask covers everything"
+    elif share > 0.9:
+        yield (
+            "the mask covers more than 90%: is its polarity right?",
+            f"the mask covers {share:.0%}: is its polarity right?",
+        )
+    if not scenario.instruction.strip():
+        yield "empty instruction", "empty instruction"
+    if min(scenario.source.shape[:2]) < 16:
+        yield "a side below 16 pixels", "a side below 16 pixels"
+
+
+def _told(trait: str, found: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if len(found) > MANY:
+        yield f"{len(found)} scenarios: {trait} (first: {found[0][0]})"
+    else:
+        yield from (f"{name}: {text}" for name, text in found)

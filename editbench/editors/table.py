@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from editbench.editors.folder import first_few
 from editbench.images import decode
 from editbench.registry import bare
 from editbench.specs import did_you_mean
@@ -68,7 +69,7 @@ class TableAnswers:
             (absent, f"of {len(ids)} scenarios have no image"),
             (extra, f"of {len(self._images)} images are of no scenario"),
         ]
-        return [f"{self.path}: {len(names)} {words}: {_some(names)}" for names, words in findings if names]
+        return [f"{self.path}: {len(names)} {words}: {first_few(names)}" for names, words in findings if names]
 
     def _entries(self) -> Iterator[Entry]:
         texts = [*self.id.split("+"), *([self.model_column] if self.model is not None else [])]
@@ -81,7 +82,3 @@ class TableAnswers:
         if reference is None or task.repeat:
             return None
         return decode(read_bytes(self.path, reference))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
