@@ -77,20 +77,18 @@ class Hub:
             raise EditbenchError(f"hub: threshold={self.threshold}, expected a grey level from 1 to 255")
 
     @cached_property
-    def _local(self) -> bool:
-        return Path(self.dataset).is_dir()
-
-    @cached_property
     def path(self) -> Path:
         """The folder, or what was downloaded: a snapshot in the cache of the hub's library."""
-        return Path(self.dataset) if self._local else download(self.dataset, self.revision, self.split, self.folder)
+        given = Path(self.dataset)
+        return given if given.is_dir() else download(self.dataset, self.revision, self.split, self.folder)
 
     @cached_property
     def name(self) -> str:
         """Name and options, with the commit instead of the revision, and without the way to a folder."""
-        shown = replace(self, dataset=".") if self._local else replace(self, revision=self.path.name[:12])
-        name, _, options = written_spec(shown).partition(":")
-        return f"{name}:{options.removeprefix('.').removeprefix(',')}" if self._local else f"{name}:{options}"
+        if not Path(self.dataset).is_dir():
+            return written_spec(replace(self, revision=self.path.name[:12]))
+        name, _, options = written_spec(replace(self, dataset=".")).partition(":.")
+        return f"{name}{options.replace(',', ':', 1)}"
 
     def rows(self) -> Iterator[Row | EditbenchError]:
         """Yield the rows of the tables, in their order."""
@@ -103,19 +101,13 @@ class Hub:
         return each((replace(entry, root=self.path) for entry in entries), self._row)
 
     def _row(self, entry: Entry) -> Row:
-        texts = {option: _text(entry, getattr(self, option)) for option in TEXTS}
-        instruction = _text(entry, self.instruction)
-        if instruction is None:
-            raise EditbenchError(f"{entry.where}: {self.instruction} is empty, expected an instruction")
+        texts = {option: entry.text(getattr(self, option)) for option in TEXTS}
         scenario_id = as_id(texts["id"] or entry.id)
-        turn = entry.values[self.turn] if self.turn else 1
-        if type(turn) is not int or turn < 1:
-            raise EditbenchError(f"{entry.where}: {self.turn}={turn!r}, expected a whole number from 1")
         form = {"form": "file", "polarity": self.polarity, "threshold": self.threshold}
         return Row(
             id=scenario_id,
             source=entry.picture(self.source),
-            instruction=instruction,
+            instruction=entry.instruction(self.instruction),
             category=texts["category"] or "edit",
             cluster=texts["cluster"] or scenario_id,
             mask={**form, "picture": entry.picture(self.mask)} if self.mask and self.mask not in entry.empty else None,
@@ -123,14 +115,5 @@ class Hub:
             source_prompt=texts["source_prompt"],
             target_prompt=texts["target_prompt"],
             chain=texts["chain"],
-            turn=turn,
+            turn=entry.turn(self.turn),
         )
-
-
-def _text(entry: Entry, column: str | None) -> str | None:
-    value = entry.values[column] if column else None
-    if value is None or type(value) is str:
-        return value
-    if type(value) is not int:  # labels and numbers of rows are whole numbers in some tables
-        raise EditbenchError(f"{entry.where}: {column}={value!r}, expected text")
-    return str(value)

@@ -89,6 +89,33 @@ class Entry:
         """File and row, for messages."""
         return f"{self.table}, row {self.row}"
 
+    def text(self, column: str | None) -> str | None:
+        """Return a text, or a whole number as text, as labels are in some tables; None where there is none.
+
+        Raises:
+            EditbenchError: if the cell holds anything else.
+        """
+        value = self.values[column] if column else None
+        if value is None or type(value) is str:
+            return value
+        if type(value) is not int:
+            raise EditbenchError(f"{self.where}: {column}={value!r}, expected text")
+        return str(value)
+
+    def instruction(self, column: str) -> str:
+        """Return a text that must be there. Raises EditbenchError."""
+        text = self.text(column)
+        if text is None:
+            raise EditbenchError(f"{self.where}: {column} is empty, expected an instruction")
+        return text
+
+    def turn(self, column: str | None) -> int:
+        """Return the number of a turn, 1 without a column. Raises EditbenchError."""
+        turn = self.values[column] if column else 1
+        if type(turn) is not int or turn < 1:
+            raise EditbenchError(f"{self.where}: {column}={turn!r}, expected a whole number from 1")
+        return turn
+
     def picture(self, column: str) -> dict[str, Any]:
         """Return the reference of a picture, whether or not it is there."""
         return cell(self.root, self.table, self.row, column)
