@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
@@ -31,9 +30,14 @@ def prefix_with(root: Path, items: Iterable[object], field: str, *prefixes: str)
         *prefixes: relative to the folder.
     """
     names = [str(item.get(field)) for item in items if isinstance(item, dict)]
-    return next(
-        (start for start in prefixes if any(os.path.isfile(root / f"{start}{name}") for name in names)), prefixes[0]
-    )
+    return next((start for start in prefixes if any(_is_file(root / f"{start}{name}") for name in names)), prefixes[0])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def file_of(reference: Reference) -> str:
@@ -64,9 +68,9 @@ def read_bytes(root: Path, reference: Reference) -> bytes:
         # Tables are listed by the loader, never named by the data: the hub's cache is made of links, and may be.
         return read_cell(root / file_of(reference), int(reference["row"]), str(reference["column"]))
     path = _inside(root, reference)
-    if os.path.exists(path) and not os.path.isfile(path):  # unlike those of pathlib, they take any name
-        raise InvalidImage("not a file")  # to read a pipe would wait for ever
     try:
+        if path.exists() and not path.is_file():
+            raise InvalidImage("not a file")  # to read a pipe would wait for ever
         return path.read_bytes()
     except OSError as error:
         raise InvalidImage(str(error.strerror)) from error
