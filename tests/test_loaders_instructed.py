@@ -132,7 +132,7 @@ def test_what_gedit_does_not_have_is_refused(written, options, message):
     ("change", "message"),
     [
         (lambda row: row.update(task=row.pop("task_type")), "no column 'task_type': did you mean 'task'"),
-        (lambda row: row.update(key=7), r"train-00000-of-00002.parquet: row 0: key=7, expected a valid string"),
+        (lambda row: row.update(key=7), r"train-00000-of-00002.parquet, row 0: key=7, expected a valid string"),
         (lambda row: row.update(instruction_language="zh"), "row 0: instruction_language='zh', expected en or cn"),
         (lambda row: row.update(Intersection_exist=None), "row 0: Intersection_exist=None, expected a valid boolean"),
     ],
@@ -239,7 +239,7 @@ def test_edits_of_one_photograph_share_a_cluster(written):
         ('{"1": {"id": "a.jpg", "prompt": "x", "edit_type": "add"}, "/1": {"id": "", "prompt": "", "edit_type": ""}}',
          "id '1' occurs twice"),
         ("[]", "list, expected dict"),
-        ("{}", "has no scenarios: ImgEdit-Bench is at https"),
+        ("{}", "has no scenarios: ImgEdit-Bench is at huggingface.co"),
     ],
 )  # fmt: skip
 def test_a_broken_list_of_edits_is_refused(tmp_path, text, message):
@@ -405,7 +405,8 @@ def test_what_a_gen_info_lacks_is_told_and_what_is_none_is_refused(written):
         "1 of 4 scenarios have no image: Color_Editing_3",
         "1 of 4 ids are not in the suite: Other/9",
     ]
-    for text, message in (("[]", "expected one object"), ('{"a": 1}', "expected one object"), ("{", "malformed JSON")):
+    refused = ("[]", "list, expected dict"), ('{"a": 1}', "a=1, expected a valid string"), ("{", "malformed JSON")
+    for text, message in refused:
         listing.write_text(text)
         with pytest.raises(EditbenchError, match=message):
             eb.editors.load_editor(editor).prepare(suite)

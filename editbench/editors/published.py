@@ -10,7 +10,7 @@ from editbench.editors.folder import FolderAnswers, missing_and_extra
 from editbench.images import decode
 from editbench.registry import bare
 from editbench.specs import did_you_mean
-from editbench.suites.manifests import read_json
+from editbench.suites.manifests import checked, read_json
 from editbench.types import EditbenchError, MaskAccess, Suite, Task
 
 
@@ -74,12 +74,10 @@ class IcebenchOutputs:
             EditbenchError: if the file is not one object of texts, or no image answers any scenario.
         """
         self._images.clear()
-        listed = read_json(self.path, dict)
-        if not all(isinstance(place, str) for place in listed.values()):
-            raise EditbenchError(f'{self.path}: expected one object {{"item id": "path of an image", …}}')
+        listed = checked(dict[str, str], read_json(self.path, dict), str(self.path))
         ids: dict[str, str] = {str(scenario.metadata.get("item_id", scenario.id)): scenario.id for scenario in suite}
         for item_id, place in listed.items():
-            self._images[ids.get(str(item_id), str(item_id)), 0] = self._found(place)
+            self._images[ids.get(item_id, item_id), 0] = self._found(place)
         return missing_and_extra(self.path, self._images, suite)
 
     def answer(self, task: Task) -> object | None:

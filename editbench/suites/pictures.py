@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
@@ -31,12 +30,14 @@ def prefix_with(root: Path, items: Iterable[object], field: str, *prefixes: str)
         *prefixes: relative to the folder.
     """
     names = [str(item.get(field)) for item in items if isinstance(item, dict)]
-    there = (start for start in prefixes if any(_is_file(root / f"{start}{name}") for name in names))
-    return next(there, prefixes[0])
+    return next((start for start in prefixes if any(_is_file(root / f"{start}{name}") for name in names)), prefixes[0])
 
 
 def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 (that of pathlib raises for a name that no file can have)
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def file_of(reference: Reference) -> str:
