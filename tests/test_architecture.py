@@ -30,7 +30,7 @@ LAYERS = (
     ("loops",),
     # L4
     ("values",),
-    ("merge", "board", "shapes_tiny", "cards", "convert_hatie"),
+    ("merge", "verify", "board", "shapes_tiny", "cards", "convert_hatie"),
     ("suite_cards",),
     ("audit", "compare", "splits"),
     ("report",),

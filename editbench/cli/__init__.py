@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
-from editbench.cli import boards, checks, comparison, runs, services
+from editbench.cli import boards, checks, comparison, runs, services, trust
 from editbench.cli.app import app
 
-__all__ = ["app", "boards", "checks", "comparison", "main", "runs", "services"]
+__all__ = ["app", "boards", "checks", "comparison", "main", "runs", "services", "trust"]
 
 
 def _stop(signum: int, frame: object) -> None:

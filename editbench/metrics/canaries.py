@@ -128,7 +128,7 @@ def drift(metrics: Mapping[str, Metric]) -> list[str]:
         values = {name: value for name, value in expected["values"][spec].items() if name not in damaged}
         rows = score({spec: metric}, [samples[name] for name in values])
         for (name, value), row in zip(values.items(), rows, strict=True):
-            allowed, now = _tolerance(metric) * (1 + abs(value)), row[spec]
+            allowed, now = tolerance(metric) * (1 + abs(value)), row[spec]
             if not (isinstance(now, float) and abs(now - value) <= allowed):
                 said = f"{now:.9g}" if isinstance(now, float) else _reason(now)
                 lines.append(f"{spec} on canary {name!r}: {said}, expected {value:.9g} ± {allowed:.1g}")
@@ -139,7 +139,8 @@ def _has_network(metric: Metric) -> bool:
     return bool(getattr(metric, "device", None))
 
 
-def _tolerance(metric: Metric) -> float:
+def tolerance(metric: Metric) -> float:
+    """Return how far a value may be off, times 1 + its size: sums in another order, or a network elsewhere."""
     return NETWORK_TOLERANCE if _has_network(metric) else TOLERANCE
 
 
