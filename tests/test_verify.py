@@ -10,6 +10,8 @@ from PIL import Image
 import editbench
 from editbench.cli import app
 from editbench.images import pixels_sha256
+from editbench.testing import examples
+from editbench.testing.layouts import WRITERS
 from editbench.types import EditbenchError
 from editbench.verify import verify_run
 
@@ -131,6 +133,16 @@ def test_an_edited_run_json_is_found(run):
     (run / "run.json").write_text(json.dumps(data))
     (problem,) = verify_run(run).problems
     assert problem == "run.json and records.jsonl differ: editor.mask_access: 'region' -> 'none'"
+
+
+def test_a_chain_of_own_outputs_is_scored_against_what_it_was_given(tmp_path):
+    written = WRITERS["magicbrush:PATH"]
+    written.write(tmp_path / "data", examples(written.count, *written.size))
+    made = editbench.run(
+        "jpeg", f"magicbrush:{tmp_path / 'data'}", ["mae:region=all"], chain="own", output_dir=str(tmp_path / "run")
+    )
+    assert max(record.turn for record in made.records().records) == 2
+    assert verify_run(tmp_path / "run").level == "recomputed"
 
 
 def test_copies_of_the_sources_are_told(tmp_path):
