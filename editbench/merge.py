@@ -35,7 +35,7 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     stores = [RunStore(path) for path in runs]
     header = stores[0].read_header()
     for store in stores[1:]:
-        changed = differences(*(_compared(found) for found in (header, store.read_header())))
+        changed = differences(_compared(header), _compared(store.read_header()))
         if changed:
             lines = "\n  ".join(changed)
             raise EditbenchError(f"{stores[0].path} and {store.path} are different runs:\n  {lines}")
