@@ -17,6 +17,8 @@ from editbench.editors.folder import FolderAnswers
 from editbench.metrics.pixel import Changed
 from editbench.registry import create, lookup, names, spec_of
 from editbench.specs import SpecError, did_you_mean, parse, printable, quote, slug, split_list
+from editbench.suites import published_terms
+from editbench.testing.layouts import WRITERS
 from editbench.types import EditbenchError
 
 # What the grammar gives a meaning to, drawn often, beside any other text.
@@ -339,10 +341,21 @@ def test_the_folder_suite_comes_back(tmp_path):
     assert spec_of(create("suite", f"folder:{tmp_path}")) == f"folder:{tmp_path}"
 
 
+@pytest.mark.parametrize("spec", [f"{name}:data" for name in published_terms()] + [*WRITERS])
+def test_a_published_benchmark_comes_back(spec):
+    layout = create("suite", spec)
+    assert create("suite", spec_of(layout)) == layout
+    if "," not in spec:
+        assert spec_of(layout) == spec
+
+
 @pytest.mark.parametrize("kind", BUILT_IN)
 def test_every_built_in_component_is_in_the_table(kind):
     tested = {parse(spec).name for of_kind, spec in CANONICAL if of_kind == kind}
-    elsewhere = {"suite": {"folder"}, "editor": {"diffusers", "vae"}}  # they need data, or a model
+    elsewhere = {  # they need data, or a model
+        "suite": {"folder", *published_terms()},
+        "editor": {"diffusers", "geditv2_gallery", "icebench_outputs", "vae"},
+    }
     assert set(BUILT_IN[kind]) == tested | elsewhere.get(kind, set())
 
 
