@@ -356,12 +356,13 @@ def test_edits_that_need_a_second_picture_are_left_out_unless_asked_for(tmp_path
     WRITERS[spec].write(tmp_path, items)
     some, every = load_suite(f"anyedit:{tmp_path}"), load_suite(f"anyedit:{tmp_path},visual=true")
     assert [scenario.id for scenario in some] == [f"validation-{number:07d}" for number in (1, 2, 3)]
+    assert "left out: 1, edits that need a second picture" in some.warnings[0]
     assert len(every) == 4 and every[0].metadata == {"second_picture": True} and every[0].category == "visual_reference"
     path = split_path(tmp_path, "validation")
     rewrite(path, lambda table: {"edit_instruction": None, "edit": table["edit_instruction"]})
     assert [s.instruction for s in load_suite(f"anyedit:{tmp_path}")] == [s.instruction for s in some]
     rewrite(path, lambda table: {"edit": None})
-    with pytest.raises(EditbenchError, match="row 0: no column 'edit_instruction' or 'edit'"):
+    with pytest.raises(EditbenchError, match="row 1: no column 'edit_instruction' or 'edit'"):
         load_suite(f"anyedit:{tmp_path}")
 
 

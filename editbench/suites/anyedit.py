@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NotRequired
 
 from typing_extensions import TypedDict
 
 from editbench.registry import bare
-from editbench.suites.benchmark import Row, Terms
-from editbench.suites.manifests import as_id, checked
+from editbench.suites.benchmark import LeftOut, Row, Terms
+from editbench.suites.manifests import as_id, checked, each
 from editbench.suites.parquet import Entry, read_entries
 from editbench.types import EditbenchError
 
@@ -58,20 +59,16 @@ class AnyEdit:
         ),
     )
 
-    def rows(self) -> Iterator[Row | EditbenchError]:
+    def rows(self) -> Iterator[Row | LeftOut | EditbenchError]:
         """Yield the rows of the tables, in their order."""
-        for entry in read_entries(self.path, self.split, Item, PICTURES):
-            try:
-                row = _row(entry)
-            except EditbenchError as error:
-                yield error
-                continue
-            if self.visual or not row.metadata["second_picture"]:
-                yield row
+        return each(read_entries(self.path, self.split, Item, PICTURES), partial(_row, self.visual))
 
 
-def _row(entry: Entry) -> Row:
+def _row(visual: bool, entry: Entry) -> Row | LeftOut:
     item = checked(Item, entry.values, entry.where)
+    second_picture = item["edit_type"].startswith("visual_")
+    if second_picture and not visual:
+        return LeftOut(entry.id, "edits that need a second picture, which editors are not shown (visual=true has them)")
     instruction = item.get("edit_instruction", item.get("edit"))
     if instruction is None:
         found = ", ".join(entry.values)
@@ -87,5 +84,5 @@ def _row(entry: Entry) -> Row:
         target=target,
         source_prompt=item.get("input"),
         target_prompt=item.get("output"),
-        metadata={"second_picture": item["edit_type"].startswith("visual_")},
+        metadata={"second_picture": second_picture},
     )
