@@ -1,6 +1,7 @@
 """Chains: turns that start from the suite's picture, or from what the editor made of the turn before."""
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -172,9 +173,10 @@ def test_an_own_chain_can_be_scored_later(suite, tmp_path):
 def test_the_gallery_shows_what_a_turn_was_given(suite, tmp_path):
     run(brighter, tmp_path / "run", chain="own")
     page = write_gallery(tmp_path / "run", own_chains(Sessions()), tmp_path / "report")
-    card = page.read_text().split("<code>a-2</code>")[1]
-    pictures = re.findall(r'src="(img/[0-9a-f]+\.png)"', card)
-    assert [decode(page.parent / picture).image[0, 0, 0] for picture in (pictures[0], pictures[2])] == [1, 2]
+    edits = json.loads(re.search(r'id="edits">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    card = next(edit for edit in edits if edit["id"] == "a-2")
+    shown = [decode(page.parent / card[name]).image[0, 0, 0] for name in ("source", "output")]
+    assert shown == [1, 2]
 
 
 def test_another_chain_mode_is_another_run(suite, tmp_path):

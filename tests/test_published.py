@@ -67,7 +67,8 @@ def test_the_committed_tables_are_canonical_and_all_there(cells):
     }
     for path in FOLDER.glob("*.csv"):
         assert path.read_text("utf-8") == to_csv(cell for cell in cells if cell.benchmark == path.stem)
-    assert shipped_folder() == FOLDER
+    shipped = {path.name: path.read_bytes() for path in shipped_folder().glob("*.csv")}  # elsewhere in a wheel
+    assert shipped == {path.name: path.read_bytes() for path in FOLDER.glob("*.csv")}
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from editbench.built_in import BUILT_IN
 from editbench.registry import create, lookup
 from editbench.specs import did_you_mean
-from editbench.suites.benchmark import Benchmark, Layout, Terms
 from editbench.types import EditbenchError, Scenario, Suite
+
+if TYPE_CHECKING:
+    from editbench.suites.benchmark import Terms
 
 
 @runtime_checkable
@@ -29,6 +31,8 @@ def load_suite(spec: str) -> Suite:
     Raises:
         EditbenchError: naming what is wrong with the spec or the data.
     """
+    from editbench.suites.benchmark import Benchmark, Layout
+
     made = create("suite", spec)
     if isinstance(made, Layout):
         return Benchmark(made)
@@ -38,6 +42,8 @@ def load_suite(spec: str) -> Suite:
 
 def published_terms() -> dict[str, Terms]:
     """Return where to get each published benchmark that comes with a loader, and its terms, by name."""
+    from editbench.suites.benchmark import Terms
+
     found = {name: getattr(lookup("suite", name), "terms", None) for name in BUILT_IN["suite"]}
     return {name: terms for name, terms in found.items() if isinstance(terms, Terms)}
 
