@@ -55,7 +55,8 @@ def verify_run(path: Path, recompute: int | None = None, beacon: str = "") -> Ve
     """
     store = RunStore(path)
     file = read_records(store.records_path)
-    problems = [f"run.json and records.jsonl differ: {line}" for line in _header_differences(store, file)]
+    changed = differences(store.read_header().to_json(), file.header.to_json())
+    problems = [f"run.json and records.jsonl differ: {line}" for line in changed]
     plan = plan_of_run(path)
     remarks = [f"{spec} is computed otherwise here: {line}" for spec, line in _changed_metrics(plan, file)]
     records = {(record.scenario_id, record.repeat): record for record in file.records}
@@ -67,7 +68,7 @@ def verify_run(path: Path, recompute: int | None = None, beacon: str = "") -> Ve
         for repeat in range(file.header.repeats):
             record = records.pop((scenario.id, repeat), None)
             if record is None:
-                problems.append(f"{scenario.id}, repeat {repeat}: no record")
+                problems.append(f"{_name((scenario.id, repeat))}: no record")
                 continue
             sample, found = _check_cell(plan, scenario, record, cells)
             problems += found
@@ -84,7 +85,7 @@ def verify_run(path: Path, recompute: int | None = None, beacon: str = "") -> Ve
                 problems += _recompute(plan, samples)
                 samples = []
     problems += _recompute(plan, samples)
-    problems += [f"{name}, repeat {repeat}: not a scenario of {plan.suite.name}" for name, repeat in sorted(records)]
+    problems += [f"{_name(key)}: not a scenario of {plan.suite.name}" for key in sorted(records)]
     if edits and unchanged == edits and not file.header.editor.control:
         remarks.append(f"every one of the {edits} edits is its source, unchanged")
     everything = len(chosen) >= plan.total and not problems
@@ -92,8 +93,8 @@ def verify_run(path: Path, recompute: int | None = None, beacon: str = "") -> Ve
     return Verdict(level, tuple(problems), tuple(remarks), plan.total, len(chosen))
 
 
-def _header_differences(store: RunStore, file: RecordFile) -> list[str]:
-    return differences(store.read_header().to_json(), file.header.to_json())
+def _name(key: Key) -> str:
+    return f"{key[0]}, repeat {key[1]}"
 
 
 def _changed_metrics(plan: Plan, file: RecordFile) -> Iterator[tuple[str, str]]:
@@ -114,7 +115,7 @@ def _check_cell(
     plan: Plan, scenario: Scenario, record: Record, cells: Mapping[Key, Cell]
 ) -> tuple[Sample | None, list[str]]:
     """Return the edit of a record, if it has one, and what is wrong with the record apart from its values."""
-    name = f"{record.scenario_id}, repeat {record.repeat}"
+    name = _name((record.scenario_id, record.repeat))
     problems = [
         f"{name}: {fact} is {getattr(record, fact)!r}, the suite says {getattr(scenario, fact)!r}"
         for fact in ("cluster", "category", "turn")
@@ -167,7 +168,7 @@ def _compare(metrics: Mapping[str, Metric], record: Record, row: Mapping[str, Va
         else:
             same = claimed == found
         if not same:
-            name = f"{record.scenario_id}, repeat {record.repeat}"
+            name = _name((record.scenario_id, record.repeat))
             yield f"{name}: {spec} is {_said(claimed)}, computed again {_said(found)}"
 
 

@@ -303,3 +303,10 @@ def test_help_and_list_answer_at_once(verb):
 
 def test_the_program_is_installed_under_its_name():
     assert (Path(sys.executable).parent / "editbench").is_file()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_of_ours():
+    command = [sys.executable, "-u", "-m", "editbench", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listing:
+        listing.stdout.close()
+        assert "internal error" not in listing.stderr.read()

@@ -330,6 +330,20 @@ def test_images_that_are_missing_are_told_and_are_no_edits(tmp_path, items):
     assert answers.answer(Task(suite[1], 0, 0)).image.shape == items[1].source.shape
 
 
+def test_an_empty_cell_is_a_missing_image(tmp_path, items):
+    written = write_emuedit(tmp_path / "data", items)
+    write_generations(tmp_path / "made", written, "test")
+    files = [None, *(png(item.source) for item in items[1:])]
+    rewrite(split_path(tmp_path / "made", "test"), lambda table: {"edited_image": pictures(files)})
+    result = eb.run(
+        f"table:{tmp_path}/made,id=idx+hash",
+        suite=f"emuedit:{tmp_path}/data",
+        output_dir=str(tmp_path / "run"),
+        metrics="mae:region=all",
+    )
+    assert [record.edit_status for record in result.records().records] == ["output_missing", "ok", "ok", "ok"]
+
+
 def test_whose_images_must_be_said_where_there_are_several(tmp_path, items):
     written = write_emuedit(tmp_path / "data", items)
     write_generations(tmp_path / "made", written, "test", ("emu", "magic"))

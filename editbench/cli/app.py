@@ -60,7 +60,7 @@ def reporter(name: str) -> Callable[[Command], Command]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             try:
                 return command(*args, **kwargs)
-            except (typer.Exit, typer.Abort):
+            except (typer.Exit, typer.Abort, BrokenPipeError):  # the last: whoever reads us has seen enough
                 raise
             except Exception as error:
                 from editbench.store import StorageError

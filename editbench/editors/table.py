@@ -54,16 +54,18 @@ class TableAnswers:
             if scenario_id in places:
                 advice = f"; say model=NAME, one of {', '.join(sorted(models))}" if len(models) > 1 else ""
                 raise EditbenchError(f"{places[scenario_id]} and {entry.where} both answer {scenario_id!r}{advice}")
-            self._images[scenario_id], places[scenario_id] = entry.picture(self.image), entry.where
-        if not self._images:
+            places[scenario_id] = entry.where
+            if self.image not in entry.empty:
+                self._images[scenario_id] = entry.picture(self.image)
+        if not places:
             hint = did_you_mean(str(self.model), models) or f": it has {', '.join(sorted(models)) or 'no rows'}"
             raise EditbenchError(f"{self.path} has no images of model {self.model!r}{hint}")
         ids = {scenario.id for scenario in suite}
         absent, extra = sorted(ids - self._images.keys()), sorted(self._images.keys() - ids)
-        if len(absent) == len(ids):
+        if not ids & places.keys():
             raise EditbenchError(
                 f"{self.path} has no image for any of the {len(ids)} scenarios: the ids made of its column {self.id!r} "
-                f"are like {extra[0]!r}, those of the suite like {absent[0]!r}"
+                f"are like {min(places)!r}, those of the suite like {absent[0]!r}"
             )
         findings = [
             (absent, f"of {len(ids)} scenarios have no image"),
@@ -74,7 +76,7 @@ class TableAnswers:
     def _entries(self) -> Iterator[Entry]:
         texts = [*self.id.split("+"), *([self.model_column] if self.model is not None else [])]
         optional = [] if self.model_column in texts else [self.model_column]
-        return read_columns(self.path, "", texts, [self.image], optional)
+        return read_columns(self.path, "", texts, [self.image], optional, [self.image])
 
     def answer(self, task: Task) -> object | None:
         """Return the decoded image, None where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from editbench.board import FIRST
 from editbench.report.numbers import name_and_options
@@ -18,16 +18,7 @@ Group: TypeAlias = Literal[
     "legacy protocols",
     "more",
 ]
-GROUPS: tuple[Group, ...] = (
-    "ranking",
-    "edit region",
-    "keep region",
-    "border",
-    "whole image",
-    "against the target",
-    "legacy protocols",
-    "more",
-)
+GROUPS: tuple[Group, ...] = get_args(Group)
 """From left to right."""
 
 _REGIONS: dict[str, Group] = {"edit": "edit region", "keep": "keep region", "band": "border", "all": "whole image"}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from editbench.testing.examples import Example
-from editbench.testing.layouts.pictures import png_cell, write_mask, write_png, write_table
+from editbench.testing.layouts.pictures import write_mask, write_png
+from editbench.testing.layouts.tables import png, split_path, write_table
 
 _TASKS = ("background_change", "subject-add", "ps_human")
 
@@ -42,37 +43,38 @@ def _written_gedit(folder: Path, items: Sequence[Example]) -> list[Example]:
     for language in ("en", "cn"):
         for index, item in enumerate(items):
             task, key = _TASKS[index % len(_TASKS)], f"{index:032x}"
-            picture = png_cell(item.source, f"{key}.png")
             row: dict[str, Any] = {
                 "task_type": task,
                 "key": key,
                 "instruction": item.instruction if language == "en" else f"请：{item.instruction}",
                 "instruction_language": language,
-                "input_image": picture,
-                "input_image_raw": picture,
                 "Intersection_exist": bool(index % 2),
             }
-            rows.append(row)
+            rows.append((row, png(item.source)))
             if language == "en":
                 made = replace(item, id=f"{task}-{key}", category=task, target=None)
                 expected.append(replace(made, source_prompt=None, target_prompt=None))
     middle = len(rows) // 2 + 1
     for number, chosen in enumerate((rows[:middle], rows[middle:])):
-        write_table(folder / "data" / f"train-{number:05d}-of-00002.parquet", chosen)
+        texts = {name: [row[name] for row, _ in chosen] for name in rows[0][0]}
+        files = [picture for _, picture in chosen]
+        pictures = {"input_image": files, "input_image_raw": files}
+        write_table(split_path(folder, "train", number, 2), texts, pictures, group=2)
     return expected
 
 
 def write_geditv2(folder: Path, items: Sequence[Example]) -> list[Example]:
     """Write `data/train-00000-of-00001.parquet`."""
-    expected, rows = [], []
+    expected = []
+    texts: dict[str, list[object]] = {"key": [], "instruction": [], "task": []}
     for index, item in enumerate(items):
         task = _TASKS[index % len(_TASKS)].replace("-", "_")
         key = f"{task}_{index:06d}"
-        source = png_cell(item.source, f"{key}.png")
-        rows.append({"key": key, "instruction": item.instruction, "source_image": source, "task": task})
+        for column, text in (("key", key), ("instruction", item.instruction), ("task", task)):
+            texts[column].append(text)
         made = replace(item, id=key, category=task, mask=None, target=None)
         expected.append(replace(made, source_prompt=None, target_prompt=None))
-    write_table(folder / "data" / "train-00000-of-00001.parquet", rows)
+    write_table(split_path(folder, "train"), texts, {"source_image": [png(item.source) for item in items]}, group=2)
     return expected
 
 
