@@ -89,5 +89,6 @@ def start() -> Iterator[Ranks]:
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Ranks(distributed.get_rank(), count)
+        distributed.barrier()  # a rank that has left while another still speaks to it may abort that one, or itself
     finally:
         distributed.destroy_process_group()
