@@ -12,8 +12,9 @@ import numpy as np
 from edit_grpo_ref.data import in_split
 from edit_grpo_ref.editor import BASE, locate
 from edit_grpo_ref.rewards import Rewards, load_rewards
+from editbench.config import RunConfig
 from editbench.console import follow, summarise
-from editbench.plan import RunConfig, make_plan, sample_seed
+from editbench.plan import make_plan, sample_seed
 from editbench.registry import nested
 from editbench.specs import parse, quote, slug
 from editbench.suites import load_suite

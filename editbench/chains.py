@@ -10,12 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from editbench.execute import Attempt
 from editbench.images import InvalidImage, size_text
-from editbench.store import Cell, Key, RunStore
+from editbench.store import Cell, Key
 from editbench.suites import Selection
-from editbench.types import Content, EditbenchError, EditStatus, Scenario, Suite, Task
+from editbench.types import Content, EditbenchError, EditStatus, Image, Scenario, Suite, Task
+
+
+class Edits(Protocol):
+    """Where finished edits are: the run directory, or what a process of a pool was sent of it."""
+
+    def has(self, sha256: str) -> bool:
+        """Whether the edit with this pixel hash is kept."""
+
+    def read_edit(self, sha256: str) -> Image:
+        """Return it; raises InvalidImage if it is not, or no longer, there."""
 
 
 class TurnMissing(EditbenchError):
@@ -44,12 +55,12 @@ class Chains:
     before: Mapping[str, str]
     """The id of a later turn to the id of the turn before it."""
 
-    def given(self, task: Task, cells: Mapping[Key, Cell], store: RunStore) -> Task:
+    def given(self, task: Task, cells: Mapping[Key, Cell], edits: Edits) -> Task:
         """Return a task with the output of the turn before as its source, read when it is needed."""
         if task.scenario.id not in self.before:
             return task
         key = self.before[task.scenario.id], task.repeat
-        return replace(task, given=replace(task.scenario, load=partial(_continued, task.scenario, cells, key, store)))
+        return replace(task, given=replace(task.scenario, load=partial(_continued, task.scenario, cells, key, edits)))
 
     def given_sha256(self, task: Task, cells: Mapping[Key, Cell]) -> str | None:
         """Return the hash of the output that a task goes on from; None for a first turn and where there is none."""
@@ -91,12 +102,12 @@ def chains_of(suite: Suite) -> Chains:
     return Chains(tuple(tuple(waves[turn]) for turn in sorted(waves)), before)
 
 
-def _continued(scenario: Scenario, cells: Mapping[Key, Cell], key: Key, store: RunStore) -> Content:
+def _continued(scenario: Scenario, cells: Mapping[Key, Cell], key: Key, edits: Edits) -> Content:
     cell = cells.get(key)
     status: EditStatus = "not_run" if cell is None else cell.edit["edit_status"]
     if cell is None or status != "ok":
         raise TurnMissing(status)
-    source = store.read_edit(cell.edit["edit_sha256"])
+    source = edits.read_edit(cell.edit["edit_sha256"])
     if source.shape != scenario.source.shape:
         sizes = size_text(*source.shape[:2]), size_text(*scenario.source.shape[:2])
         raise InvalidImage(f"the output of the turn before is {sizes[0]}, the mask of this one {sizes[1]}")

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from editbench.board import Board, Row
+from editbench.config import executor_kind
 from editbench.execute import MUTATES_INPUT
 from editbench.loops import Run, carry_out
 from editbench.placement import is_isolated
@@ -103,7 +104,12 @@ def describe_plan(plan: Plan, json: bool) -> None:
 
 
 def _place(plan: Plan) -> str:
-    return "in this process" if plan.editor is None or not is_isolated(plan.editor) else "in a worker process"
+    where = "in this process" if plan.editor is None or not is_isolated(plan.editor) else "in a worker process"
+    kind = executor_kind(plan.config)
+    if kind == "local":
+        return where
+    workers = "as many processes as fit" if plan.config.workers is None else f"{plan.config.workers} processes"
+    return f"{workers} {'of this machine' if kind == 'processes' else f'on {plan.config.executor}'}"
 
 
 def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) -> int:

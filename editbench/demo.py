@@ -13,12 +13,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from editbench.config import RunConfig
 from editbench.console import bar, show_boards
 from editbench.leaderboards import export, load
 from editbench.loops import carry_out
 from editbench.metrics import DEFAULT_METRICS
 from editbench.orphans import when_orphaned
-from editbench.plan import RunConfig, make_plan, plan_of_run
+from editbench.plan import make_plan, plan_of_run
 from editbench.specs import slug
 
 EDITORS = (

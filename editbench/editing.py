@@ -1,4 +1,4 @@
-"""One batch of the edit loop: requests to the editor, answers to journal events."""
+"""One batch of edits: requests to the editor, answers to journal events."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from editbench.batches import BatchSizes, run_in_batches
-from editbench.chains import TurnMissing
+from editbench.chains import Edits, TurnMissing
 from editbench.execute import Attempt, Executor, InProcess, judge, timed
-from editbench.images import Accepted, InvalidImage, align
+from editbench.images import Accepted, InvalidImage, align, pixels_sha256
 from editbench.isolation import Worker
 from editbench.placement import leaf_of
 from editbench.plan import Plan
@@ -18,7 +18,7 @@ from editbench.store import Cell, Key
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Task
 
 
-def needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
+def needs_edit(plan: Plan, cells: Mapping[Key, Cell], edits: Edits, task: Task) -> bool:
     """Whether an edit is missing, may be outdated, or has failed less often than it may be tried."""
     cell = cells.get(task.key)
     if cell is None or cell.edit["edit_status"] == "not_run":
@@ -28,7 +28,7 @@ def needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
     if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
         return True  # a finished image may have been replaced since it was looked up
     if cell.edit["edit_status"] == "ok":
-        return not plan.store.edit_path(cell.edit["edit_sha256"]).exists()
+        return not edits.has(cell.edit["edit_sha256"])
     return bool(cell.edit["attempts"] <= plan.config.retry_on_error)
 
 
@@ -72,7 +72,7 @@ def edit_batch(
             if number == 1 or attempt.status != "not_run":  # given up meanwhile: what is known of it stays
                 attempts[position], tries[position] = attempt, number
         open_ = [position for position in open_ if attempts[position].status != "ok"]
-    return [_finish(plan, tasks[position], attempts[position], tries[position]) for position in range(len(tasks))]
+    return [_event(tasks[position], attempts[position], tries[position]) for position in range(len(tasks))]
 
 
 def _attempts(plan: Plan, executor: Executor | None, tasks: Sequence[Task], sizes: BatchSizes) -> list[Attempt]:
@@ -112,7 +112,7 @@ def _compose(editor: AnyEditor, task: Task, image: Image) -> Image:
     return editor.compose(task.shown, _compose(editor.editor, task, image))
 
 
-def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[str, Any], Image | None]:
+def _event(task: Task, attempt: Attempt, tries: int) -> tuple[dict[str, Any], Image | None]:
     scenario = task.scenario
     event = {
         "type": "edit",
@@ -122,7 +122,7 @@ def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[
         "turn": scenario.turn,
         "repeat": task.repeat,
         "edit_status": attempt.status,
-        "edit_sha256": None if attempt.image is None else plan.store.write_edit(attempt.image),
+        "edit_sha256": None if attempt.image is None else pixels_sha256(attempt.image),
         "pixels_sha256": None if attempt.status == "input_invalid" else scenario.pixels_sha256,
         "reason": attempt.reason,
         "flags": list(attempt.flags),

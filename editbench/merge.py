@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from editbench.config import RunConfig
 from editbench.images import encode_png
 from editbench.loops import is_complete
-from editbench.plan import RunConfig, chosen_suite
+from editbench.plan import chosen_suite
 from editbench.records import Header
-from editbench.store import Cell, Key, RunStore, differences, without_place, write_whole
+from editbench.store import Cell, Key, RunStore, differences, without_place
 from editbench.types import EditbenchError
 
 Found: TypeAlias = dict[Key, tuple[Cell, RunStore]]
@@ -98,8 +99,8 @@ def _copy(target: RunStore, cells: Found) -> None:
     events: list[dict[str, object]] = []
     for (scenario_id, repeat), (cell, store) in cells.items():
         sha256 = cell.edit["edit_sha256"]
-        if sha256 is not None and not target.edit_path(sha256).exists():
-            write_whole(target.edit_path(sha256), [encode_png(store.read_edit(sha256))])
+        if sha256 is not None and not target.has(sha256):
+            target.write_png(sha256, encode_png(store.read_edit(sha256)))
         signatures = {spec: signature for spec, (signature, _) in cell.values.items()}
         values = {spec: value for spec, (_, value) in cell.values.items()}
         score = {"type": "score", "scenario_id": scenario_id, "repeat": repeat, "values": values}

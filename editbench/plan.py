@@ -1,118 +1,31 @@
-"""What to run: a configuration, and the plan that it becomes once everything is loaded and checked."""
+"""What to run: the plan that a configuration becomes once everything is loaded and checked."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from editbench.chains import Chains, chains_of, own_chains
+from editbench.config import RunConfig, check_config, executor_kind, read_config
 from editbench.editors import answers_sha256, code_sha256
-from editbench.images import AlignPolicy
-from editbench.isolation import MAX_DEATHS, Limits, memory_bytes
+from editbench.isolation import Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
 from editbench.placement import leaf_of, place_editor
-from editbench.recipes import config_path
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of
-from editbench.specs import did_you_mean, slug
+from editbench.specs import slug
 from editbench.store import RunStore
 from editbench.suites import Selection, load_suite, select_each, select_first, select_ids
 from editbench.types import Answers, AnyEditor, EditbenchError, Metric, Suite
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()\[\]+-]{0,63}")
 """No leading sign (a spreadsheet would see a formula), no markup, no control characters."""
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything that a run can be told; the same names as on the command line and in `--config` files."""
-
-    suite: str
-    """Suite spec: shapes@1, photos@1, folder:PATH …"""
-    editor: str
-    """Editor spec: identity, folder:PATH, command:PROGRAM, path.py:Name …"""
-    label: str | None = None
-    """Name on the board; by default the editor's spec."""
-    metrics: str | None = None
-    """Metric specs, separated by commas; by default the standard set."""
-    limit: int | None = None
-    """Only the first N scenarios: a suite identity of its own."""
-    each: int | None = None
-    """Only the first N scenarios of every category."""
-    sample_id: tuple[str, ...] = ()
-    """Only these scenarios."""
-    seed: int = 0
-    repeats: int = 1
-    same_seed: bool = False
-    """Give all repeats of a scenario one seed: where they differ, the editor is not deterministic."""
-    batch_size: int | Literal["auto"] | None = None
-    """Requests a call; by default what the editor asks for, or 1. `auto` doubles it until memory runs out, up to 64."""
-    align: AlignPolicy = "error"
-    """What to do with an output of another size: refuse it, or resize it."""
-    isolate: bool | None = None
-    """Whether the editor runs in a worker process; by default third-party code that is named by a spec does."""
-    timeout: float | None = None
-    """Seconds for one sample; needs a worker process."""
-    memory_limit: str | None = None
-    """Resident memory of the worker and its children together, such as 8GB or 512MiB; needs a worker process."""
-    max_deaths: int = MAX_DEATHS
-    """After so many samples in a row on which the worker ended, the rest is not run."""
-    retry_on_error: int = 0
-    """How often to try a failed edit, or a metric's value, again, with the same seed."""
-    fail_on_error: float | None = None
-    """Share (below 1) or count of failed edits above which the exit code is 3."""
-    shard: str = "1/1"
-    """i/n: only every n-th task, starting with the i-th."""
-    chain: Literal["truth", "own"] = "truth"
-    """What a later turn of a chain starts from: the suite's picture, or what the editor made of the turn before."""
-    output_dir: str | None = None
-    """The run directory; by default runs/<suite>/<label>."""
-
-    @classmethod
-    def schema(cls) -> dict[str, Any]:
-        """Return the JSON schema of a configuration."""
-        from pydantic import TypeAdapter
-
-        return TypeAdapter(cls).json_schema()
-
-    @classmethod
-    def from_mapping(cls, data: Mapping[str, Any]) -> RunConfig:
-        """Check names and types of a configuration read from a file.
-
-        Raises:
-            EditbenchError: naming the option, its value and what was expected.
-        """
-        from pydantic import TypeAdapter, ValidationError
-
-        for name in data:
-            if name not in NAMES:
-                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
-        if isinstance(data.get("metrics"), list):
-            data = {**data, "metrics": ",".join(map(str, data["metrics"]))}
-        if isinstance(data.get("memory_limit"), int):
-            data = {**data, "memory_limit": str(data["memory_limit"])}
-        if isinstance(asked := data.get("batch_size"), str) and asked != "auto" and not asked.isdecimal():
-            raise EditbenchError(
-                f"batch_size: {asked!r}, expected a whole number or auto{did_you_mean(asked, ['auto'])}"
-            )
-        if isinstance(data.get("sample_id"), str):
-            data = {**data, "sample_id": [data["sample_id"]]}
-        try:
-            return TypeAdapter(cls).validate_python(dict(data))
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"])) or "configuration"
-            raise EditbenchError(f"{name}: {first['msg']} (got {first.get('input')!r})") from None
-
-
-NAMES = frozenset(f.name for f in fields(RunConfig))
 
 
 @dataclass(frozen=True)
@@ -164,9 +77,27 @@ def make_plan(
     Raises:
         EditbenchError: for anything that is wrong, before the first edit.
     """
+    plan = load_plan(config, editor, metrics)
+    plan.store.refuse_another(plan.header)
+    loaded = {**plan.metrics, **_recorded_metrics(plan.store, plan.metrics)}
+    header = replace(plan.header, metrics={name: describe(metric) for name, metric in loaded.items()})
+    return replace(plan, config=replace(config, metrics=",".join(loaded)), metrics=loaded, header=header)
+
+
+def load_plan(
+    config: RunConfig,
+    editor: AnyEditor | Callable[..., object] | None = None,
+    metrics: Sequence[str | Metric] | None = None,
+) -> Plan:
+    """Load and check what a plan is made of, without a look at its run directory. Arguments as of `make_plan`."""
+    if not isinstance(editor, str | None) and executor_kind(config) != "local":
+        raise EditbenchError(
+            f"executor {executor_kind(config)}: it needs an editor that other processes can build from its spec; put "
+            f"{config.editor!r} into a file and name it path.py:NAME"
+        )
     here = Path.cwd()  # foreign code may change directory
     path = here / config.output_dir if config.output_dir else None
-    _check_numbers(config)
+    check_config(config)
     code = code_sha256(config.editor if editor is None else editor)
     limits = Limits(config.timeout, memory_bytes(config.memory_limit), config.max_deaths)
     chosen = place_editor(config.editor if editor is None else editor, config.isolate, limits)
@@ -196,13 +127,9 @@ def make_plan(
         repeats=config.repeats,
         same_seed=config.same_seed,
         align=config.align,
-        metrics={},
+        metrics={name: describe(metric) for name, metric in loaded.items()},
     )
     store = RunStore(path or here / "runs" / slug(suite.name) / slug(label))
-    store.refuse_another(header)
-    loaded = {**loaded, **_recorded_metrics(store, loaded)}
-    header = replace(header, metrics={name: describe(metric) for name, metric in loaded.items()})
-    config = replace(config, metrics=",".join(loaded))
     return Plan(config, suite, chosen, loaded, header, store, tuple(warnings))
 
 
@@ -237,27 +164,6 @@ def _selected(config: RunConfig) -> Suite:
     return suite if config.limit is None else select_first(suite, config.limit)
 
 
-def _check_numbers(config: RunConfig) -> None:
-    minima = {"repeats": 1, "batch_size": 1, "max_deaths": 1, "retry_on_error": 0, "seed": 0}
-    for name, minimum in minima.items():
-        value = getattr(config, name)
-        if isinstance(value, int) and value < minimum:
-            raise EditbenchError(f"{name}: {value}, expected at least {minimum}")
-    if config.timeout is not None and not 0 < config.timeout < math.inf:
-        raise EditbenchError(f"timeout: {config.timeout}, expected seconds above 0")
-    if config.fail_on_error is not None and not 0 <= config.fail_on_error < math.inf:
-        raise EditbenchError(f"fail_on_error: {config.fail_on_error}, expected a share below 1 or a count")
-    parse_shard(config.shard)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Return (i, n) for `i/n` with 1 <= i <= n; raises EditbenchError otherwise."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise EditbenchError(f"shard {text!r}, expected i/n with i from 1 to n, such as 1/4")
-    return int(match[1]), int(match[2])
-
-
 def _prepare(editor: AnyEditor, suite: Suite) -> Sequence[str]:
     leaf = leaf_of(editor)
     return leaf.prepare(suite) if isinstance(leaf, Answers) else ()
@@ -269,50 +175,45 @@ def sample_seed(seed: int, scenario_id: str, repeat: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-# ------------------------------------------------------------------------------------------------ from files
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read options from a YAML file, a recipe (`recipes/NAME.yaml`), or the run.json of an earlier run.
-
-    Raises:
-        EditbenchError: if the file cannot be read or is not a mapping.
-    """
-    import yaml
-
-    path = config_path(path)
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise EditbenchError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise EditbenchError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except yaml.YAMLError as error:
-        raise EditbenchError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
-    if isinstance(data, dict) and isinstance(data.get("config"), dict):
-        data = {name: value for name, value in data["config"].items() if value not in (None, [])}
-    if not isinstance(data, dict):
-        raise EditbenchError(f"{path}: {type(data).__name__}, expected options as `name: value`")
-    return {str(name).replace("-", "_"): value for name, value in data.items()}
-
-
-def plan_of_run(path: Path, more_metrics: str | None = None) -> Plan:
+def plan_of_run(path: Path, more_metrics: str | None = None, **how: Any) -> Plan:
     """Return the plan to score a run on disk, all its shards, with metrics added to its own.
 
     The editor is not needed: what it made is there.
 
+    Args:
+        path: the run directory.
+        more_metrics: specs, separated by commas.
+        **how: `executor` and so on, as in RunConfig: how the run was made says nothing about that.
+
     Raises:
         EditbenchError: if there is no run, or its suite is not what it was.
     """
-    store = RunStore(path)
-    header = store.read_header()
-    config = RunConfig.from_mapping({**read_config(path / "run.json"), "output_dir": str(path), "shard": "1/1"})
+    header = RunStore(path).read_header()
+    away = {"executor": None, "workers": None, "gpus_per_worker": 0.0}
+    there = {"output_dir": str(path), "shard": "1/1"}
+    config = RunConfig.from_mapping({**read_config(path / "run.json"), **away, **there, **how})
+    check_config(config)
+    added = [spec for spec in load_metrics(more_metrics or []) if spec not in header.metrics]
+    return scoring_plan(replace(config, metrics=",".join([*header.metrics, *added])), header)
+
+
+def scoring_plan(config: RunConfig, header: Header) -> Plan:
+    """Return the plan to score what was edited elsewhere or before: without the editor.
+
+    Args:
+        config: of the run; its metrics are those to evaluate.
+        header: of the run.
+
+    Raises:
+        EditbenchError: if the suite is not what it was.
+    """
+    assert config.output_dir is not None and config.metrics is not None
     suite = chosen_suite(config)
     if suite.identity != header.suite.identity:
         raise EditbenchError(
-            f"{suite.name} is not what it was when {path} was made (identity {suite.identity[:12]}, then "
+            f"{suite.name} is not what it was when {config.output_dir} was made (identity {suite.identity[:12]}, then "
             f"{header.suite.identity[:12]}): restore the suite, or start a new run"
         )
-    metrics = load_metrics([*header.metrics, *(m for m in load_metrics(more_metrics or []) if m not in header.metrics)])
+    metrics = load_metrics(config.metrics)
     header = replace(header, metrics={name: describe(metric) for name, metric in metrics.items()})
-    return Plan(config, suite, None, metrics, header, store, ())
+    return Plan(config, suite, None, metrics, header, RunStore(Path(config.output_dir)), ())

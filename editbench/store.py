@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from filelock import FileLock, Timeout
 
 from editbench import journal
-from editbench.images import InvalidImage, decode, encode_png, pixels_sha256
+from editbench.images import InvalidImage, decode, pixels_sha256
 from editbench.records import (
     Header,
     InvalidRecords,
@@ -87,6 +87,15 @@ class Cell:
             if self.has(spec, header.signature(spec))
         }
         return Record(**{name: self.edit[name] for name in names}, flags=tuple(self.edit["flags"]), values=values)
+
+
+def take_in(cells: dict[Key, Cell], event: Mapping[str, Any], signatures: Mapping[str, str]) -> None:
+    """Add an edit or a score to what is known; `signatures` are those of the session that the event is from."""
+    key = event["scenario_id"], event["repeat"]
+    if event["type"] == "edit":
+        cells[key] = Cell(event)
+    elif key in cells:
+        cells[key].add(event["values"], signatures)
 
 
 class RunStore:
@@ -231,11 +240,7 @@ class RunStore:
             if event["type"] == "start":
                 signatures = event["signatures"]
                 continue
-            key = event["scenario_id"], event["repeat"]
-            if event["type"] == "edit":
-                cells[key] = Cell(event)
-            elif key in cells:
-                cells[key].add(event["values"], signatures)
+            take_in(cells, event, signatures)
         return cells
 
     def records(self) -> RecordFile:
@@ -261,13 +266,18 @@ class RunStore:
         """Where the edit with this pixel hash is kept."""
         return self.path / "edits" / f"{sha256}.png"
 
-    def write_edit(self, image: Image) -> str:
-        """Keep an edit, once, under the hash of its pixels; return the hash. Raises StorageError."""
-        sha256 = pixels_sha256(image)
-        path = self.edit_path(sha256)
-        if not path.exists():
-            write_whole(path, [encode_png(image)])
-        return sha256
+    def has(self, sha256: str) -> bool:
+        """Whether the edit with this pixel hash is kept."""
+        return self.edit_path(sha256).exists()
+
+    def read_png(self, sha256: str) -> bytes:
+        """Return the file of a kept edit, as it is. Raises OSError."""
+        return self.edit_path(sha256).read_bytes()
+
+    def write_png(self, sha256: str, data: bytes) -> None:
+        """Keep an edit, once, under the hash of its pixels. Raises StorageError."""
+        if not self.has(sha256):
+            write_whole(self.edit_path(sha256), [data])
 
     def read_edit(self, sha256: str) -> Image:
         """Return a kept edit.

@@ -22,11 +22,13 @@ LAYERS = (
     # L2
     ("execute",),
     ("worker", "isolation", "batches"),
-    ("placement",),
+    ("placement", "config"),
     # L3
     ("chains",),
     ("plan", "serve"),
     ("editing",),
+    ("work",),
+    ("pool",),
     ("loops",),
     # L4
     ("values",),

@@ -5,9 +5,10 @@ import pytest
 from typer.testing import CliRunner
 
 from editbench.cli import app
+from editbench.config import RunConfig
 from editbench.metrics import DEFAULT_METRICS, canaries, load_metrics, pixel, structural
 from editbench.metrics.canaries import CANARIES, EXPECTED, SPECS, drift
-from editbench.plan import RunConfig, make_plan
+from editbench.plan import make_plan
 
 SMALL = "shapes@1:size=32"
 RUN = ["run", "--suite", SMALL, "--editor", "identity", "--limit", "1", "--output-dir", "run"]

@@ -9,11 +9,12 @@ import pytest
 
 import editbench
 from editbench.chains import own_chains
+from editbench.config import RunConfig
 from editbench.images import decode
 from editbench.leaderboards import load
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
-from editbench.plan import RunConfig, make_plan, plan_of_run
+from editbench.plan import make_plan, plan_of_run
 from editbench.report.gallery import write_gallery
 from editbench.store import RunStore
 from editbench.types import Content, EditbenchError, Scenario

@@ -21,15 +21,16 @@ from PIL import Image as PILImage
 import editbench as eb
 from editbench import isolation
 from editbench.batches import BatchSizes, run_in_batches
+from editbench.config import RunConfig
 from editbench.editors import answers_sha256, code_sha256
 from editbench.execute import InProcess, is_out_of_memory
 from editbench.isolation import Limits, Worker, memory_bytes
 from editbench.journal import events
 from editbench.lifeline import Line
-from editbench.loops import batch_sizes
 from editbench.placement import innermost, is_isolated, leaf_of, place_editor
-from editbench.plan import RunConfig, make_plan, sample_seed
+from editbench.plan import make_plan, sample_seed
 from editbench.types import Task
+from editbench.work import batch_sizes
 
 SMALL = "shapes@1:size=64"
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")

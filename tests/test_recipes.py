@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from editbench.config import RunConfig, read_config
 from editbench.editors import load_editor
 from editbench.editors.diffusers_families import FAMILIES
 from editbench.editors.diffusers_loading import Checkpoint
-from editbench.plan import RunConfig, read_config
 from editbench.recipes import recipes
 from editbench.specs import parse
 from editbench.types import EditbenchError

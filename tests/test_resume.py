@@ -13,10 +13,11 @@ from PIL import Image as PILImage
 
 import editbench as eb
 from editbench import journal
+from editbench.config import RunConfig, read_config
 from editbench.editors.function import FunctionEditor
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
-from editbench.plan import RunConfig, make_plan, plan_of_run, read_config
+from editbench.plan import make_plan, plan_of_run
 from editbench.types import EditbenchError
 
 SUITE = "shapes@1:size=64"

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image as PILImage
 
 import editbench as eb
+from editbench.config import RunConfig, parse_shard
 from editbench.images import InvalidImage
 from editbench.journal import events
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
-from editbench.plan import RunConfig, make_plan, parse_shard, sample_seed
+from editbench.plan import make_plan, sample_seed
 from editbench.store import RunStore
 
 SMALL = "shapes@1:size=64"

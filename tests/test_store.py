@@ -11,10 +11,11 @@ import pytest
 
 import editbench as eb
 import editbench.journal
-from editbench.images import InvalidImage, pixels_sha256
+from editbench.config import RunConfig
+from editbench.images import InvalidImage, encode_png, pixels_sha256
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
-from editbench.plan import RunConfig, make_plan
+from editbench.plan import make_plan
 from editbench.records import EditorInfo, Header, InvalidRecords, MetricInfo, SuiteInfo, format_records, read_records
 from editbench.store import Cell, RunStore, StorageError, write_whole
 from editbench.types import Failed, Record
@@ -54,6 +55,12 @@ def journal(path, *batches, shard="1-of-1"):
     finally:
         store.close()
     return path / "journal" / f"{shard}.jsonl"
+
+
+def keep(store, array):
+    """Keep an edit; return the hash of its pixels."""
+    store.write_png(pixels_sha256(array), encode_png(array))
+    return pixels_sha256(array)
 
 
 def image(shade):
@@ -318,7 +325,7 @@ def test_contents_that_cannot_be_made_leave_the_old_file_and_nothing_else(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
-@pytest.mark.parametrize("write", ["begin", "write_edit", "write_records"])
+@pytest.mark.parametrize("write", ["begin", "write_png", "write_records"])
 def test_whatever_a_store_writes_fails_with_one_message(tmp_path, monkeypatch, name, write):
     store = RunStore(tmp_path / "run")
     monkeypatch.setattr(os, name, full)
@@ -326,8 +333,8 @@ def test_whatever_a_store_writes_fails_with_one_message(tmp_path, monkeypatch, n
         match write:
             case "begin":
                 store.begin(HEADER, {})
-            case "write_edit":
-                store.write_edit(image(1))
+            case "write_png":
+                keep(store, image(1))
             case "write_records":
                 store.write_records(HEADER, {("a", 0): Cell(edit("a"))})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -372,7 +379,7 @@ def test_a_journal_that_cannot_be_opened_is_not_kept_locked(tmp_path, monkeypatc
 
 def test_equal_images_share_a_file_and_others_do_not(tmp_path):
     store = RunStore(tmp_path)
-    hashes = [store.write_edit(array) for array in (image(1), image(1).copy(), image(2), image(1).reshape(8, 6, 3))]
+    hashes = [keep(store, array) for array in (image(1), image(1).copy(), image(2), image(1).reshape(8, 6, 3))]
     assert hashes[0] == hashes[1] == pixels_sha256(image(1)) and len(set(hashes)) == 3
     assert {path.name for path in (tmp_path / "edits").iterdir()} == {f"{sha256}.png" for sha256 in hashes}
     assert (store.read_edit(hashes[2]) == image(2)).all()
@@ -381,15 +388,15 @@ def test_equal_images_share_a_file_and_others_do_not(tmp_path):
 
 def test_an_edit_that_is_kept_is_not_written_again(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
-    sha256 = store.write_edit(image(1))
+    sha256 = keep(store, image(1))
     monkeypatch.setattr(os, "replace", full)
-    assert store.write_edit(image(1)) == sha256
+    assert keep(store, image(1)) == sha256
 
 
 def test_a_damaged_missing_or_exchanged_edit_is_found_when_it_is_read(tmp_path):
     store = RunStore(tmp_path)
     generator = np.random.default_rng(0)
-    sha256 = store.write_edit(generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    sha256 = keep(store, generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     path = store.edit_path(sha256)
     whole = path.read_bytes()
     pixels = store.read_edit(sha256)
@@ -404,7 +411,7 @@ def test_a_damaged_missing_or_exchanged_edit_is_found_when_it_is_read(tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(InvalidImage):
             store.read_edit(sha256)
-    path.write_bytes(store.edit_path(store.write_edit(image(3))).read_bytes())
+    path.write_bytes(store.edit_path(keep(store, image(3))).read_bytes())
     with pytest.raises(InvalidImage, match=f"edit {sha256[:12]} is damaged: its pixels have another hash"):
         store.read_edit(sha256)
     path.unlink()

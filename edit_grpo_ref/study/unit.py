@@ -153,7 +153,8 @@ def _evaluate(plan: StudyPlan, unit: Unit, folders: Folders, run: Path) -> bytes
     and anyone with the checkpoints can run the same spec there.
     """
     from editbench import loops
-    from editbench.plan import RunConfig, make_plan
+    from editbench.config import RunConfig
+    from editbench.plan import make_plan
 
     told = plan.evaluation
     folders.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -184,7 +185,8 @@ def compute(plan: StudyPlan, unit: Unit) -> dict[str, int]:
     """
     config, method = plan.config(unit), plan.methods[unit.method]
     if config is None:
-        from editbench.plan import RunConfig, chosen_suite
+        from editbench.config import RunConfig
+        from editbench.plan import chosen_suite
 
         suite = chosen_suite(RunConfig(plan.evaluation.suite, "", each=plan.evaluation.each))
         return {"updates": 0, "reward_calls": len(suite) * method.best_of * (method.best_of > 1), "forward_passes": 0}

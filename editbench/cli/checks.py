@@ -42,7 +42,7 @@ def list_(
         print((metric_cards if kind == "metrics" else suite_cards).page(), end="")
         return
     if kind == "config":
-        from editbench.plan import RunConfig
+        from editbench.config import RunConfig
 
         print(dumps(RunConfig.schema()))
         return

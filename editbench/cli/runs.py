@@ -67,6 +67,15 @@ Chain = Annotated[
     str | None,
     typer.Option(help="Later turns start from the suite's picture (truth) or your output (own).", show_default="truth"),
 ]
+Executor = Annotated[
+    str | None,
+    typer.Option(help="local, processes, ray or ray:ADDRESS.", show_default="local, or processes if there are workers"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes, each with an editor of its own.", show_default="as many as fit"),
+]
+GpusPerWorker = Annotated[float | None, typer.Option(help="GPUs that Ray sets aside for each worker.")]
 OutputDir = Annotated[str | None, typer.Option(help="Run directory.", show_default="runs/<suite>/<label>")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, edit nothing.")]
 
@@ -93,15 +102,19 @@ def _run_command(score: bool) -> Callable[..., None]:
         fail_on_error: FailOn = None,
         shard: Shard = None,
         chain: Chain = None,
+        executor: Executor = None,
+        workers: Workers = None,
+        gpus_per_worker: GpusPerWorker = None,
         output_dir: OutputDir = None,
         config: Config = None,
         dry_run: DryRun = False,
         json: Json = False,
     ) -> None:
         given = dict(locals())
+        from editbench.config import NAMES, RunConfig, read_config
         from editbench.console import describe_plan, follow, summarise
         from editbench.loops import Run
-        from editbench.plan import NAMES, RunConfig, make_plan, read_config
+        from editbench.plan import make_plan
 
         options = read_config(config) if config else {}
         options.update({name: value for name, value in given.items() if name in NAMES and value not in (None, [])})
@@ -138,13 +151,15 @@ app.command("edit", help="Only make the edits; `editbench score` evaluates them 
 def score(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     metrics: Annotated[str | None, typer.Option(help="Metric specs to add to those of the run.")] = None,
+    executor: Executor = None,
+    workers: Workers = None,
     json: Json = False,
 ) -> None:
     """Evaluate metrics on the edits of a run; what is already evaluated is kept."""
     from editbench.console import follow, summarise
     from editbench.plan import plan_of_run
 
-    plan = plan_of_run(run, metrics)
+    plan = plan_of_run(run, metrics, executor=executor, workers=workers)
     interrupted = follow(plan, edit=False)
     summarise(plan, json, interrupted)
     if interrupted:

@@ -1,0 +1,145 @@
+"""What a process of a pool is told, given and answers; nothing here knows how it is reached."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from editbench.config import RunConfig
+from editbench.images import InvalidImage, decode
+from editbench.plan import Plan, load_plan, scoring_plan
+from editbench.records import Header
+from editbench.store import Cell, Key, differences
+from editbench.types import EditbenchError, Image
+from editbench.work import Outcome, Work, lacks_value
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a process of a pool is told first."""
+
+    config: RunConfig
+    edit: bool
+    score: bool
+    header: Mapping[str, Any]
+    """What its own plan has to come to: the same suite, editor code, metrics and library versions."""
+    folder: str
+    path: tuple[str, ...]
+    """Working directory and `sys.path`, so that specs and files are found as here."""
+    log: str
+
+    @classmethod
+    def of(cls, plan: Plan, edit: bool, score: bool, shard: str) -> Order:
+        """Return the order for a plan."""
+        path = plan.store.path
+        config = replace(plan.config, executor="local", workers=None, gpus_per_worker=0.0, output_dir=str(path))
+        log = str(path / "logs" / shard)
+        return cls(config, edit, score, plan.header.to_json(), str(Path.cwd()), tuple(sys.path), log)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some tasks, with what is known of them."""
+
+    positions: tuple[int, ...]
+    cells: Mapping[Key, Cell]
+    kept: frozenset[str]
+    """Which edits of these cells are there, by the hash of their pixels."""
+    pngs: Mapping[str, bytes] = field(repr=False)
+    """Of these, those that are needed."""
+
+    def has(self, sha256: str) -> bool:
+        """Whether an edit is there."""
+        return sha256 in self.kept
+
+    def read_edit(self, sha256: str) -> Image:
+        """Return an edit that was sent along."""
+        if sha256 not in self.pngs:
+            raise InvalidImage(f"edit {sha256[:12]} is missing")
+        return decode(self.pngs[sha256]).image
+
+
+def pack(plan: Plan, positions: tuple[int, ...], cells: Mapping[Key, Cell], score: bool) -> Chunk:
+    """Return tasks with what is known of them, of the turns that they go on from, and the edits that this takes."""
+    known: dict[Key, Cell] = {}
+    needed: set[str] = set()
+    for position in positions:
+        place, repeat = divmod(position, plan.config.repeats)
+        scenario_id = plan.suite[place].id
+        cell = cells.get((scenario_id, repeat))
+        if cell is not None:
+            known[scenario_id, repeat] = cell
+            if score and cell.edit["edit_sha256"] and any(lacks_value(plan, cell, spec) for spec in plan.signatures):
+                needed.add(cell.edit["edit_sha256"])
+        before = None if plan.chains is None else plan.chains.before.get(scenario_id)
+        turn = None if before is None else cells.get((before, repeat))
+        if before is not None and turn is not None:
+            known[before, repeat] = turn
+            needed |= {turn.edit["edit_sha256"]} - {None}
+    hashes = {cell.edit["edit_sha256"] for cell in known.values()}
+    kept = frozenset(sha256 for sha256 in hashes if sha256 is not None and plan.store.has(sha256))
+    return Chunk(positions, known, kept, {sha256: plan.store.read_png(sha256) for sha256 in needed & kept})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a process cannot go on, in words for the user; it crosses any boundary, as not every exception does."""
+
+    message: str
+
+
+class SeatedWork:
+    """What a process of a pool holds. `ready` is called first, `do` for each chunk, `end` last."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._work: Work | None = None
+
+    def ready(self) -> Refusal | None:
+        """Make the plan."""
+        try:
+            self._work = self._begin()
+        except EditbenchError as error:
+            return Refusal(f"on {platform.node()}: {error}")
+        return None
+
+    def _begin(self) -> Work:
+        order = self._order
+        sys.path[:] = order.path
+        if Path(order.folder).is_dir():
+            os.chdir(order.folder)
+        plan = load_plan(order.config) if order.edit else scoring_plan(order.config, Header.from_json(order.header))
+        changed = differences(order.header, plan.header.to_json())
+        if changed:
+            raise EditbenchError("not the run that was asked for:\n  " + "\n  ".join(changed))
+        work = Work(plan, order.edit, order.score)
+        if Path(order.log).parent.parent.is_dir():
+            work.log_to(Path(f"{order.log}-{platform.node()}-{os.getpid()}.log"))
+        return work
+
+    def do(self, chunk: Chunk) -> Outcome | Refusal:
+        """Do some tasks."""
+        assert self._work is not None
+        events: list[Mapping[str, Any]] = []
+        pngs: dict[str, bytes] = {}
+        finished: list[Key] = []
+        start = time.monotonic()
+        try:
+            for outcome in self._work.outcomes(chunk.positions, dict(chunk.cells), chunk):
+                events += outcome.events
+                pngs |= outcome.pngs
+                finished += outcome.finished
+        except EditbenchError as error:
+            return Refusal(str(error))
+        return Outcome(events, pngs, tuple(finished), time.monotonic() - start)
+
+    def end(self) -> None:
+        """Let the editor leave nothing behind."""
+        if self._work is not None:
+            self._work.close()

@@ -1,0 +1,245 @@
+"""What is done with a batch of tasks, wherever that is: edits where they are missing, then values where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from editbench.batches import BatchSizes, Size
+from editbench.chains import Edits
+from editbench.editing import edit_batch, executor_of, is_news, needs_edit
+from editbench.execute import InProcess
+from editbench.images import encode_png
+from editbench.isolation import Worker
+from editbench.metrics import INPUT_INVALID, score, values_without_edit
+from editbench.placement import leaf_of
+from editbench.plan import Plan, sample_seed
+from editbench.records import value_to_json
+from editbench.store import Cell, Key, take_in
+from editbench.types import EditbenchError, Editor, Image, Sample, Task
+
+LOOK_AHEAD = 2
+"""How many batches of tasks may wait for others of their image size."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of tasks: events for the journal, and the edits that they name."""
+
+    events: Sequence[Mapping[str, Any]]
+    pngs: Mapping[str, bytes]
+    """New edits, by the hash of their pixels."""
+    finished: tuple[Key, ...] = ()
+    """Tasks for which nothing is left to do."""
+    seconds: float = 0.0
+    """How long it took; in a pool."""
+
+
+class Crew(Protocol):
+    """Who does the tasks of a plan: this process alone, or a pool."""
+
+    def outcomes(self, positions: Iterable[int], cells: dict[Key, Cell]) -> Iterator[Outcome]:
+        """Yield what becomes of tasks, in any order; `cells` have taken it in by then."""
+
+    def close(self) -> None:
+        """Leave no process behind."""
+
+
+class Alone:
+    """This process does everything. Arguments as of `Work`."""
+
+    def __init__(self, plan: Plan, edit: bool, score: bool) -> None:
+        self._edits = plan.store
+        self.work = Work(plan, edit, score)
+
+    def outcomes(self, positions: Iterable[int], cells: dict[Key, Cell]) -> Iterator[Outcome]:
+        """Yield the edits of each batch, then its values."""
+        return self.work.outcomes(positions, cells, self._edits)
+
+    def close(self) -> None:
+        """Let the editor leave nothing behind."""
+        self.work.close()
+
+
+class Work:
+    """Does the tasks of a plan, and holds what that needs: the editor, loaded once, and the batch sizes it bears.
+
+    Args:
+        plan: what to run.
+        edit: whether to make missing edits.
+        score: whether to evaluate metrics.
+    """
+
+    def __init__(self, plan: Plan, edit: bool = True, score: bool = True) -> None:
+        self._plan, self._edit, self._score = plan, edit, score
+        self._executor = executor_of(plan)
+        self._sizes = batch_sizes(plan)
+        self._started = not isinstance(self._executor, InProcess)  # a worker has, or else it would not be there
+
+    def log_to(self, path: Path) -> None:
+        """Append what an isolated editor prints to a file."""
+        if isinstance(self._executor, Worker):
+            self._executor.log_to(path)
+
+    def close(self) -> None:
+        """Let the editor leave nothing behind."""
+        if self._executor is not None:
+            self._executor.close()
+
+    def outcomes(self, positions: Iterable[int], cells: dict[Key, Cell], edits: Edits) -> Iterator[Outcome]:
+        """Yield the edits of each batch, then its values; `cells` take them in.
+
+        Args:
+            positions: of tasks, counted through all repeats of all scenarios.
+            cells: what is known of them, and of the turns that they go on from.
+            edits: where their edits are, as far as there are any.
+
+        Raises:
+            EditbenchError: if a scenario has other pixels than when it was edited.
+        """
+        for batch in self._batches(self._task(position, cells, edits) for position in positions):
+            yield from self._do(batch, cells, edits)
+
+    def _task(self, position: int, cells: Mapping[Key, Cell], edits: Edits) -> Task:
+        plan = self._plan
+        place, repeat = divmod(position, plan.config.repeats)
+        scenario, config = plan.suite[place], plan.config
+        task = Task(scenario, repeat, sample_seed(config.seed, scenario.id, 0 if config.same_seed else repeat))
+        return task if plan.chains is None else plan.chains.given(task, cells, edits)
+
+    def _batches(self, tasks: Iterable[Task]) -> Iterator[list[Task]]:
+        """Yield tasks in batches, of one image size each unless sizes may mix.
+
+        It looks a few batches ahead for more of one size. What cannot be read is alone.
+        """
+        alike: dict[Size, list[Task]] = {}
+        for task in tasks:
+            size = self._size_of(task)
+            if size is None:
+                yield [task]
+                continue
+            waiting = alike.setdefault(size, [])
+            waiting.append(task)
+            full = len(waiting) >= self._sizes.of(size)
+            if full or sum(map(len, alike.values())) >= LOOK_AHEAD * self._sizes.of(size):
+                yield alike.pop(size if full else next(iter(alike)))
+        yield from alike.values()
+
+    def _size_of(self, task: Task) -> Size | None:
+        try:
+            return self._sizes.bucket(task.shown.source)
+        except Exception:  # a suite may be anybody's code
+            return None
+
+    def _do(self, batch: Sequence[Task], cells: dict[Key, Cell], edits: Edits) -> Iterator[Outcome]:
+        finished = tuple(task.key for task in batch)
+        images: dict[Key, Image] = {}
+        for task in batch:
+            _check_same_pixels(self._plan, task, cells.get(task.key))
+        if self._edit:
+            events, pngs = self._make(batch, cells, edits, images)
+            yield self._outcome(Outcome(events, pngs, () if self._score else finished), cells)
+        if self._score:
+            events = _score_batch(self._plan, batch, cells, edits, images)
+            yield self._outcome(Outcome(events, {}, finished), cells)
+
+    def _make(
+        self, batch: Sequence[Task], cells: Mapping[Key, Cell], edits: Edits, images: dict[Key, Image]
+    ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+        """Make the edits that are missing; return their events and PNGs, and leave the images in `images`."""
+        plan = self._plan
+        wanting = [task for task in batch if needs_edit(plan, cells, edits, task)]
+        if wanting and not self._started:
+            assert isinstance(self._executor, InProcess)
+            self._executor.start()
+            self._started = True
+        made = edit_batch(plan, self._executor, wanting, self._sizes)
+        pngs: dict[str, bytes] = {}
+        news = []
+        for (event, image), task in zip(made, wanting, strict=True):
+            if plan.chains is not None:
+                event["given_sha256"] = plan.chains.given_sha256(task, cells)
+            if image is not None:
+                sha256 = event["edit_sha256"]
+                if sha256 not in pngs and not edits.has(sha256):
+                    pngs[sha256] = encode_png(image)
+                images[task.key] = image
+            if is_news(event, cells):
+                news.append(event)
+        return news, pngs
+
+    def _outcome(self, outcome: Outcome, cells: dict[Key, Cell]) -> Outcome:
+        for event in outcome.events:
+            take_in(cells, event, self._plan.signatures)
+        return outcome
+
+
+def batch_sizes(plan: Plan) -> BatchSizes:
+    """Return how many requests to begin with: as many as the run was told, or else as the editor asks for."""
+    leaf = None if plan.editor is None else leaf_of(plan.editor)
+    asked, told = int(getattr(leaf, "batch_size", 1)), plan.config.batch_size
+    mixed = not isinstance(leaf, Editor) or bool(getattr(leaf, "mixes_sizes", False))
+    return BatchSizes(told if isinstance(told, int) else asked, mixed, growing=told == "auto")
+
+
+def lacks_value(plan: Plan, cell: Cell, spec: str) -> bool:
+    """Whether a metric is still to be evaluated on a cell, or to be tried again."""
+    if not cell.has(spec, plan.signatures[spec]):
+        return True
+    failed = cell.edit["edit_status"] == "ok" and "error" in cell.values[spec][1]
+    return failed and plan.config.retry_on_error > 0
+
+
+def _score_batch(
+    plan: Plan, batch: Sequence[Task], cells: Mapping[Key, Cell], edits: Edits, images: Mapping[Key, Image]
+) -> list[dict[str, Any]]:
+    """Evaluate the metrics that the cells of a batch lack; return one event a cell that got values."""
+    events: list[dict[str, Any]] = []
+    waiting: dict[tuple[str, ...], list[tuple[Task, Sample]]] = {}
+    for task in batch:
+        cell = cells.get(task.key)
+        if cell is None:
+            continue
+        missing = tuple(spec for spec in plan.signatures if lacks_value(plan, cell, spec))
+        if not missing:
+            continue
+        status = cell.edit["edit_status"]
+        if status == "ok":
+            image = images.get(task.key)
+            image = edits.read_edit(cell.edit["edit_sha256"]) if image is None else image
+            waiting.setdefault(missing, []).append((task, Sample(task.shown, image)))
+        elif status == "input_invalid":
+            events.append(_score_event(task, dict.fromkeys(missing, INPUT_INVALID)))
+        else:
+            metrics = {spec: plan.metrics[spec] for spec in missing}
+            events.append(_score_event(task, values_without_edit(metrics, task.scenario)))
+    for missing, pairs in waiting.items():
+        metrics = {spec: plan.metrics[spec] for spec in missing}
+        rows = score(metrics, [sample for _, sample in pairs])
+        events += [_score_event(task, row) for (task, _), row in zip(pairs, rows, strict=True)]
+    return events
+
+
+def _check_same_pixels(plan: Plan, task: Task, cell: Cell | None) -> None:
+    if cell is None or cell.edit["edit_status"] == "input_invalid":
+        return
+    try:
+        pixels = task.scenario.pixels_sha256
+    except Exception:  # a suite may be anybody's code
+        pixels = None
+    if cell.edit["pixels_sha256"] != pixels:
+        raise EditbenchError(
+            f"scenario {task.scenario.id!r} of {plan.suite.name} has other pixels than when {plan.store.path} was "
+            "edited: restore the suite, or start a new run"
+        )
+
+
+def _score_event(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "score",
+        "scenario_id": task.scenario.id,
+        "repeat": task.repeat,
+        "values": {spec: value_to_json(value) for spec, value in values.items()},
+    }
