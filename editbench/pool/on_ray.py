@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import socket
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,6 +15,8 @@ from editbench.work import Outcome
 
 PATIENCE_SECONDS = 10.0
 """How long an editor may take to close."""
+
+CONNECT_SECONDS = 10.0
 
 
 class RaySeat:
@@ -74,12 +78,14 @@ def connect(address: str | None) -> Any:
         import ray
     except ImportError:
         raise EditbenchError("executor ray: it is not installed: pip install 'editbench[ray]'") from None
-    if not ray.is_initialized():
-        try:
+    try:
+        if place := re.search(r"([^/:]+):(\d+)$", address or ""):
+            socket.create_connection((place[1], int(place[2])), CONNECT_SECONDS).close()  # Ray asks for five minutes
+        if not ray.is_initialized():
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-        except (ConnectionError, ValueError) as error:
-            words = " ".join(str(error).split())[:200]
-            raise EditbenchError(f"executor ray:{address or ''}: no cluster there ({words})") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        words = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        raise EditbenchError(f"executor ray:{address or ''}: no cluster there ({words})") from None
     return ray
 
 

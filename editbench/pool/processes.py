@@ -50,7 +50,12 @@ class ProcessSeat:
     def do(self, chunk: Chunk) -> Future[Outcome | Refusal]:
         """Give it some tasks."""
         assert self._executor is not None
-        return self._executor.submit(_do, chunk)
+        try:
+            return self._executor.submit(_do, chunk)
+        except BrokenProcessPool as loss:  # it has ended since its last answer
+            future: Future[Outcome | Refusal] = Future()
+            future.set_exception(loss)
+            return future
 
     def end(self, patient: bool) -> None:
         """End the process: after its editor has been closed, or at once."""
