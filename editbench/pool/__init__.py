@@ -95,7 +95,7 @@ class Pool:
         if left:
             names = ", ".join(repr(self._plan.suite[p // self._plan.config.repeats].id) for p in left[:5])
             raise EditbenchError(
-                f"{len(left)} tasks are left, on which a process of the pool ended {TRIES} times ({names}): "
+                f"a process of the pool ended {TRIES} times on each of {len(left)} tasks ({names}): they are left, "
                 "everything else is kept; with --isolate an editor that ends its process is charged for it"
             )
 
@@ -110,12 +110,17 @@ class Pool:
         self._given[self._seats[seat].start(self._order)] = seat, self._processes[seat], ()
 
     def _give(self, todo: Iterator[int], cells: Mapping[Key, Cell]) -> None:
-        """Give every seat that is ready what it can take."""
+        """Give every seat that is ready what it can take.
+
+        A task that was lost once is given alone: if its process ends again, that is to be charged to it, and to none
+        that waited behind it.
+        """
         self._exhausted = False
-        at_hand = Counter(seat for seat, process, given in self._given.values() if given)
         for _ in range(AHEAD):
             for seat in self._ready:
-                if at_hand[seat] >= AHEAD:
+                at_hand = [given for at, _, given in self._given.values() if at == seat]
+                alone = any(self._lost[given[0]] for given in at_hand)
+                if alone or len(at_hand) >= AHEAD or (self._again and at_hand):
                     continue
                 positions = self._again.popleft() if self._again else tuple(islice(todo, self._chunk))
                 if not positions:
@@ -123,7 +128,6 @@ class Pool:
                     return
                 chunk = pack(self._plan, positions, cells, self._order.score)
                 self._given[self._seats[seat].do(chunk)] = seat, self._processes[seat], positions
-                at_hand[seat] += 1
 
     def _take(self, future: Future[Any], cells: dict[Key, Cell]) -> Iterator[Outcome]:
         seat, process, positions = self._given.pop(future)
