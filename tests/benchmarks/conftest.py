@@ -1,0 +1,93 @@
+"""Two ways to one result, against each other: in one process, in turns, in processor time.
+
+With `--table` (`tox -e bench`) the ratios go to docs/speed.md, between its two markers.
+"""
+
+import math
+import platform
+import time
+from pathlib import Path
+
+import pytest
+
+TABLE = Path(__file__).parents[2] / "docs" / "speed.md"
+BEGIN, END = "<!-- ratios -->\n", "<!-- end of ratios -->\n"
+
+
+@pytest.fixture
+def one_thread():
+    """What other processes do counts for nobody, and threads that wait for each other count for nobody either."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def race(request, one_thread):
+    """Return what measures two calls in turns, keeps a row of the table, and fails below the least ratio.
+
+    The ratio is of the peer's best time to ours: 2 means that ours takes half as long.
+    """
+
+    def measure(what, ours, peers, least=None, rounds=5, note=""):
+        calls = {"ours": ours, **peers}
+        for call in calls.values():
+            call()
+        best = dict.fromkeys(calls, math.inf)
+        for _ in range(rounds):
+            for name, call in calls.items():
+                start = time.process_time()
+                call()
+                best[name] = min(best[name], time.process_time() - start)
+        for peer in peers:
+            ratio = best[peer] / best["ours"]
+            row = (what, peer, 1000 * best["ours"], 1000 * best[peer], ratio, note)
+            request.node.user_properties.append(("ratio", row))
+        ratios = {peer: best[peer] / best["ours"] for peer in peers}
+        assert least is None or min(ratios.values()) >= least, ratios
+
+    return measure
+
+
+def pytest_addoption(parser):
+    parser.addoption("--table", action="store_true", help="keep the ratios in docs/speed.md")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
+    rows = [tuple(kept) for report in reports for name, kept in report.user_properties if name == "ratio"]
+    if not rows:
+        return
+    lines = [
+        f"{machine()}\n\n",
+        "| what | ours, ms | peer | its, ms | ratio | |\n",
+        "|---|---|---|---|---|---|\n",
+        *(
+            f"| {what} | {mine:.3g} | {peer} | {its:.3g} | {ratio:.2g} | {note} |\n"
+            for what, peer, mine, its, ratio, note in rows
+        ),
+    ]
+    terminalreporter.section("ratios")
+    terminalreporter.write("".join(lines))
+    if config.getoption("--table") and not terminalreporter.stats.get("failed"):
+        text = TABLE.read_text()
+        before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+        TABLE.write_text(before + "".join(lines) + after)
+
+
+def machine():
+    """Describe the machine in a line."""
+    import os
+
+    import numpy as np
+    import torch
+
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    versions = f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
+    return f"{cpu}, {os.cpu_count()} cores; {versions}; one thread."
