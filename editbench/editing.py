@@ -8,6 +8,7 @@ from typing import Any
 
 from editbench.batches import BatchSizes, run_in_batches
 from editbench.chains import TurnMissing
+from editbench.changes import text_sum
 from editbench.execute import Attempt, Executor, InProcess, judge, timed
 from editbench.images import Accepted, InvalidImage, align
 from editbench.isolation import Worker
@@ -28,7 +29,8 @@ def needs_edit(plan: Plan, cells: Mapping[Key, Cell], task: Task) -> bool:
     if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
         return True  # a finished image may have been replaced since it was looked up
     if cell.edit["edit_status"] == "ok":
-        return not plan.store.edit_path(cell.edit["edit_sha256"]).exists()
+        unscored = not all(cell.has(spec, signature) for spec, signature in plan.signatures.items())
+        return not plan.store.has_edit(cell.edit["edit_sha256"], pixels=unscored)
     return bool(cell.edit["attempts"] <= plan.config.retry_on_error)
 
 
@@ -120,6 +122,7 @@ def _finish(plan: Plan, task: Task, attempt: Attempt, tries: int) -> tuple[dict[
         "cluster": scenario.cluster,
         "category": scenario.category,
         "turn": scenario.turn,
+        "text_sum": text_sum(scenario),
         "repeat": task.repeat,
         "edit_status": attempt.status,
         "edit_sha256": None if attempt.image is None else plan.store.write_edit(attempt.image),

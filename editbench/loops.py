@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
 from editbench.batches import BatchSizes, Size
+from editbench.durable import StorageError
 from editbench.editing import edit_batch, executor_of, is_news, needs_edit
 from editbench.execute import InProcess
 from editbench.isolation import Worker
-from editbench.metrics import INPUT_INVALID, score, values_without_edit
 from editbench.placement import leaf_of
 from editbench.plan import LABEL, Plan, RunConfig, make_plan, parse_shard, sample_seed
-from editbench.records import Header, RecordFile, value_to_json
+from editbench.records import Header, RecordFile
+from editbench.scoring import check_same_pixels, score_batch
+from editbench.space import check_space
 from editbench.specs import slug
 from editbench.store import Cell, Key, RunStore
-from editbench.types import AnyEditor, EditbenchError, Editor, EditStatus, Image, Metric, Sample, Task
+from editbench.types import AnyEditor, Editor, EditStatus, Image, Metric, Task
 
 if TYPE_CHECKING:
     import pandas
@@ -102,6 +105,8 @@ def run(
     plan = make_plan(config, None if isinstance(editor, str) else editor, metrics)
     for _ in carry_out(plan):
         pass
+    for notice in plan.store.notices:
+        warnings.warn(notice, stacklevel=2)
     return Run(plan.store.path)
 
 
@@ -122,13 +127,19 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     executor, sizes = executor_of(plan), batch_sizes(plan)
     canaries = {"canaries": list(plan.drift)} if score else {}
     shard = f"{index}-of-{count}"
+    cells: dict[Key, Cell] = {}
     try:
-        store.begin(plan.header, {"config": asdict(config), "provenance": provenance.collect(), **canaries})
+        check_space(plan)
+        made_with = provenance.collect()
+        if edit and store.exists() and (line := provenance.upgraded(store.read_run().get("provenance"), made_with)):
+            store.notices.append(line)
+        store.begin(plan.header, {"config": asdict(config), "provenance": made_with, **canaries})
         store.open_journal(shard)
         if isinstance(executor, Worker):
             executor.log_to(store.path / "logs" / f"{shard}.log")
+        begun = {name: made_with[name] for name in ("editbench", "python", "packages", "git")}
+        store.append([{"type": "start", "signatures": plan.signatures, "made_with": begun}])
         cells = store.cells()
-        store.append([{"type": "start", "signatures": plan.signatures}])
         waves = _waves(plan, index, count)
         total = sum(map(len, waves))
         done = failed = 0
@@ -136,7 +147,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         for batch in _all_batches(plan, waves, sizes, cells):
             images: dict[Key, Image] = {}
             for task in batch:
-                _check_same_pixels(plan, task, cells.get(task.key))
+                check_same_pixels(plan, task, cells.get(task.key))
             if edit:
                 wanting = [task for task in batch if needs_edit(plan, cells, task)]
                 if wanting and not started:
@@ -155,7 +166,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
                     if image is not None:
                         images[key] = image
             if score:
-                events = _score_batch(plan, batch, cells, images)
+                events = score_batch(plan, batch, cells, images)
                 store.append(events)
                 for event in events:
                     cells[event["scenario_id"], event["repeat"]].add(event["values"], plan.signatures)
@@ -166,6 +177,11 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         everything = cells if count == 1 else store.cells()
         if is_complete(plan.header, everything):
             store.write_records(plan.header, everything)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; {len(cells)} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
+            "command again"
+        ) from error
     finally:
         if executor is not None:
             executor.close()
@@ -240,66 +256,3 @@ def _size_of(task: Task, sizes: BatchSizes) -> Size | None:
         return sizes.bucket(task.shown.source)
     except Exception:  # a suite may be anybody's code
         return None
-
-
-# ------------------------------------------------------------------------------------------------------- score
-
-
-def _score_batch(
-    plan: Plan, batch: Sequence[Task], cells: Mapping[Key, Cell], images: Mapping[Key, Image]
-) -> list[dict[str, Any]]:
-    """Evaluate the metrics that the cells of a batch lack; return one event a cell that got values."""
-    events: list[dict[str, Any]] = []
-    waiting: dict[tuple[str, ...], list[tuple[Task, Sample]]] = {}
-    for task in batch:
-        cell = cells.get(task.key)
-        if cell is None:
-            continue
-        missing = tuple(spec for spec in plan.signatures if _needs_score(plan, cell, spec))
-        if not missing:
-            continue
-        status = cell.edit["edit_status"]
-        if status == "ok":
-            image = images.get(task.key)
-            image = plan.store.read_edit(cell.edit["edit_sha256"]) if image is None else image
-            waiting.setdefault(missing, []).append((task, Sample(task.shown, image)))
-        elif status == "input_invalid":
-            events.append(_score_event(task, dict.fromkeys(missing, INPUT_INVALID)))
-        else:
-            metrics = {spec: plan.metrics[spec] for spec in missing}
-            events.append(_score_event(task, values_without_edit(metrics, task.scenario)))
-    for missing, pairs in waiting.items():
-        metrics = {spec: plan.metrics[spec] for spec in missing}
-        rows = score(metrics, [sample for _, sample in pairs])
-        events += [_score_event(task, row) for (task, _), row in zip(pairs, rows, strict=True)]
-    return events
-
-
-def _needs_score(plan: Plan, cell: Cell, spec: str) -> bool:
-    if not cell.has(spec, plan.signatures[spec]):
-        return True
-    failed = cell.edit["edit_status"] == "ok" and "error" in cell.values[spec][1]
-    return failed and plan.config.retry_on_error > 0
-
-
-def _check_same_pixels(plan: Plan, task: Task, cell: Cell | None) -> None:
-    if cell is None or cell.edit["edit_status"] == "input_invalid":
-        return
-    try:
-        pixels = task.scenario.pixels_sha256
-    except Exception:  # a suite may be anybody's code
-        pixels = None
-    if cell.edit["pixels_sha256"] != pixels:
-        raise EditbenchError(
-            f"scenario {task.scenario.id!r} of {plan.suite.name} has other pixels than when {plan.store.path} was "
-            "edited: restore the suite, or start a new run"
-        )
-
-
-def _score_event(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "score",
-        "scenario_id": task.scenario.id,
-        "repeat": task.repeat,
-        "values": {spec: value_to_json(value) for spec, value in values.items()},
-    }

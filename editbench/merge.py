@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from editbench import journal
+from editbench.differences import changed_fields
+from editbench.durable import write_whole
 from editbench.images import encode_png
 from editbench.loops import is_complete
 from editbench.plan import RunConfig, chosen_suite
 from editbench.records import Header
-from editbench.store import Cell, Key, RunStore, differences, without_place, write_whole
+from editbench.store import Cell, Key, RunStore
 from editbench.types import EditbenchError
 
 Found: TypeAlias = dict[Key, tuple[Cell, RunStore]]
@@ -35,7 +38,7 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     stores = [RunStore(path) for path in runs]
     header = stores[0].read_header()
     for store in stores[1:]:
-        changed = differences(_compared(header), _compared(store.read_header()))
+        changed = changed_fields(header, store.read_header(), metrics=True)
         if changed:
             lines = "\n  ".join(changed)
             raise EditbenchError(f"{stores[0].path} and {store.path} are different runs:\n  {lines}")
@@ -69,11 +72,6 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     return [s.id for s in suite if any((s.id, repeat) not in complete for repeat in range(header.repeats))]
 
 
-def _compared(header: Header) -> dict[str, Any]:
-    data = header.to_json()
-    return {**data, "suite": without_place(data["suite"])}
-
-
 def _gather(header: Header, found: Found, store: RunStore, cells: Mapping[Key, Cell]) -> None:
     """Add the cells of a store to what was found, in the place of cells that have been scored less."""
     for key, cell in cells.items():
@@ -102,6 +100,13 @@ def _copy(target: RunStore, cells: Found) -> None:
             write_whole(target.edit_path(sha256), [encode_png(store.read_edit(sha256))])
         signatures = {spec: signature for spec, (signature, _) in cell.values.items()}
         values = {spec: value for spec, (_, value) in cell.values.items()}
-        score = {"type": "score", "scenario_id": scenario_id, "repeat": repeat, "values": values}
+        score = {
+            "type": "score",
+            "scenario_id": scenario_id,
+            "repeat": repeat,
+            "of": cell.name,
+            "signed": journal.signed(signatures),
+            "values": values,
+        }
         events += [{"type": "start", "signatures": signatures}, dict(cell.edit), score]
     target.append(events)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editbench.chains import Chains, chains_of, own_chains
+from editbench.changes import refuse_changed
+from editbench.durable import probe
 from editbench.editors import answers_sha256, code_sha256
 from editbench.images import AlignPolicy
 from editbench.isolation import MAX_DEATHS, Limits, memory_bytes
@@ -167,6 +169,7 @@ def make_plan(
     here = Path.cwd()  # foreign code may change directory
     path = here / config.output_dir if config.output_dir else None
     _check_numbers(config)
+    probe(path or here / "runs")
     code = code_sha256(config.editor if editor is None else editor)
     limits = Limits(config.timeout, memory_bytes(config.memory_limit), config.max_deaths)
     chosen = place_editor(config.editor if editor is None else editor, config.isolate, limits)
@@ -199,6 +202,7 @@ def make_plan(
         metrics={},
     )
     store = RunStore(path or here / "runs" / slug(suite.name) / slug(label))
+    refuse_changed(store, suite)
     store.refuse_another(header)
     loaded = {**loaded, **_recorded_metrics(store, loaded)}
     header = replace(header, metrics={name: describe(metric) for name, metric in loaded.items()})
@@ -306,13 +310,10 @@ def plan_of_run(path: Path, more_metrics: str | None = None) -> Plan:
     """
     store = RunStore(path)
     header = store.read_header()
+    probe(path)
     config = RunConfig.from_mapping({**read_config(path / "run.json"), "output_dir": str(path), "shard": "1/1"})
     suite = chosen_suite(config)
-    if suite.identity != header.suite.identity:
-        raise EditbenchError(
-            f"{suite.name} is not what it was when {path} was made (identity {suite.identity[:12]}, then "
-            f"{header.suite.identity[:12]}): restore the suite, or start a new run"
-        )
+    refuse_changed(store, suite)
     metrics = load_metrics([*header.metrics, *(m for m in load_metrics(more_metrics or []) if m not in header.metrics)])
     header = replace(header, metrics={name: describe(metric) for name, metric in metrics.items()})
     return Plan(config, suite, None, metrics, header, store, ())

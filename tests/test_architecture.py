@@ -15,18 +15,21 @@ LAYERS = (
     ("regions",),
     ("types",),
     ("specs", "colours", "images", "records", "built_in"),
-    ("registry", "masks", "transport", "surroundings", "lifeline"),
+    ("registry", "masks", "transport", "surroundings", "lifeline", "stopping"),
     # L1
+    ("durable",),
+    ("claims", "differences"),
     ("suites", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
+    ("quarantine",),
     ("editors", "store", "published"),
     # L2
     ("execute",),
     ("worker", "isolation", "batches"),
     ("placement",),
     # L3
-    ("chains",),
+    ("chains", "changes"),
     ("plan", "serve"),
-    ("editing",),
+    ("editing", "scoring", "space"),
     ("loops",),
     # L4
     ("values",),
