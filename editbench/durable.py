@@ -65,7 +65,9 @@ def probe(path: Path) -> None:
         StorageError: naming the path, if that does not work.
     """
     with storing(f"write {path}"):
-        file = existing(path) / f".probe.{os.getpid()}.tmp"
+        folder = existing(path)
+        sweep(folder)
+        file = folder / f".probe.{os.getpid()}.tmp"
         try:
             with file.open("wb") as opened:
                 opened.write(b"probe")

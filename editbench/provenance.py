@@ -63,7 +63,7 @@ def upgraded(before: Any, now: Mapping[str, Any]) -> str | None:
     commits = [(data.get("git") or {}).get("commit") for data in (then, now)]
     changed = [f"{name} {old[name]} -> {new[name]}" for name in new if old.get(name, new[name]) != new[name]]
     if None not in commits and commits[0] != commits[1]:
-        changed.append(f"commit {commits[0][:12]} -> {commits[1][:12]}")
+        changed.append(f"commit {str(commits[0])[:12]} -> {str(commits[1])[:12]}")
     if not changed or not then:
         return None
     return f"edits before and after this resume are made with other code: {', '.join(changed)} (the journal has both)"
