@@ -10,7 +10,8 @@ not (`escaped`), and a test compares the counts with those of strace.
 
 import _pyio
 
-# ruff: noqa: PTH (what pathlib calls is replaced here)
+# What pathlib calls is replaced here.
+# ruff: noqa: PTH109, PTH118, PTH119, PTH120
 import atexit
 import builtins
 import errno

@@ -1,4 +1,4 @@
-"""Whatever operation on the disk fails, a run completes, or exits 4 with everything finished intact; then it goes on."""
+"""Whatever operation on the disk fails, a run completes, or exits 4 with all that was finished; then it goes on."""
 
 import errno
 import os
@@ -20,7 +20,8 @@ Forks = run_path(str(Path(__file__).with_name("forks.py")))["Forks"]
 
 SUITE = "shapes@1:size=64"
 RUN = ["editbench", "run", "--suite", SUITE, "--limit", "4", "--batch-size", "2", "--editor", "noise"]
-RUN += ["--metrics", "mae:region=keep", "--output-dir", "run"]
+METRICS = ["--metrics", "mae:region=keep"]
+RUN += [*METRICS, "--output-dir", "run"]
 ERRORS = ("ENOSPC", "EIO", "EACCES")
 KINDS = ("open", "read", "write", "fsync", "rename", "mkdir")
 
@@ -102,7 +103,7 @@ def test_the_nth_failure_of_an_operation_ends_in_exit_4_with_everything_finished
     figure(f"failure: the n-th {kind} of a run raises {', '.join(ERRORS)}", tried, tried)
 
 
-@pytest.mark.parametrize("size", [2_000, 13_000, 4_500])
+@pytest.mark.parametrize("size", [2_000, 4_500, 11_400])
 def test_a_limit_of_file_size_is_told_with_what_is_safe_and_the_run_goes_on_later(forks, records, tmp_path, size):
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -148,7 +149,7 @@ def test_a_disk_that_fills_up_exits_4_with_what_is_safe_and_the_run_goes_on_with
 
 
 def test_a_run_that_does_not_fit_on_the_disk_is_refused_before_its_first_edit_with_both_numbers(small_disk):
-    big = ["editbench", "run", "--suite", SUITE, "--editor", "noise", "--output-dir", "run"]
+    big = ["editbench", "run", "--suite", SUITE, "--editor", "noise", "--output-dir", "run", *METRICS]
     for argv in (big, [*big, "--dry-run"]):
         done = process(small_disk, argv)
         assert done.returncode == 4, done.stderr
@@ -165,15 +166,12 @@ def test_a_full_disk_is_found_by_a_probe_before_an_editor_is_loaded(tmp_path, sm
     assert not (tmp_path / "imported").exists()
 
 
-def test_a_folder_that_may_not_be_written_is_named_before_anything_is_loaded(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o555)
+def test_an_output_folder_that_may_not_be_written_is_named_before_an_editor_is_loaded(tmp_path, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     (tmp_path / "slow.py").write_text("open('imported', 'w').close()\ndef edit(source):\n    return source\n")
-    user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-    for folder in (tmp_path, *tmp_path.parents):
-        if not os.access(folder, os.X_OK) or not folder.stat().st_mode & 1:
-            folder.chmod(folder.stat().st_mode | 0o5) if folder.is_relative_to(tmp_path.parents[1]) else None
-    argv = ["editbench", "run", "--suite", SUITE, "--editor", "slow.py:edit", "--output-dir", "closed/run"]
-    done = process(tmp_path, argv, **user)
-    assert done.returncode == 4, done.stderr
-    assert f"cannot write {tmp_path / 'closed' / 'run'}: Permission denied" in done.stderr
+    argv = ["editbench", "run", "--suite", SUITE, "--editor", "slow.py:edit", "--output-dir", str(small_disk / "run")]
+    for more in ([], ["--dry-run"]):
+        done = process(tmp_path, [*argv, *more])
+        assert done.returncode == 4, done.stderr
+        assert f"cannot write {small_disk / 'run'}: Read-only file system" in done.stderr
     assert not (tmp_path / "imported").exists()
