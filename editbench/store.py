@@ -228,8 +228,9 @@ class RunStore:
             InvalidRecords: if there is no run here or its files are damaged.
         """
         if self.records_path.exists():
-            file = read_records(self.records_path)
-            known = journal.records_written(self.path / "journal")
+            with storing(f"read {self.records_path}"):
+                file = read_records(self.records_path)
+                known = journal.records_written(self.path / "journal")
             if known and file.sha256 not in known:
                 raise InvalidRecords(
                     f"{self.records_path}: not what the run has written (its hash is another): issue the command of "
@@ -249,7 +250,8 @@ class RunStore:
 
         sha256 = _sha256(lines())
         with storing(f"read {self.records_path}"):
-            if self.records_path.exists() and _sha256([self.records_path.read_bytes()]) == sha256:
+            known = journal.records_written(self.path / "journal")
+            if sha256 in known and self.records_path.exists() and _sha256([self.records_path.read_bytes()]) == sha256:
                 return
         if self._journal is not None:
             self.append([{"type": "records", "sha256": sha256}])
