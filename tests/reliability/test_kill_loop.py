@@ -128,9 +128,8 @@ STEPS = {
 @pytest.mark.parametrize("where", PLACES)
 def test_a_run_killed_at_its_nth_operation_is_finished_by_the_same_command(forks, whole, tmp_path, long, figure, where):
     tried = 0
-    for number in numbers(
-        long, (3, 33, 48, 71) if where == "--no-isolate" else (40,), step=1 if where == "--no-isolate" else 3
-    ):
+    some, step = ((3, 33, 48, 71), 1) if where == "--no-isolate" else ((40,), 3)
+    for number in numbers(long, some, step=step):
         folder = place(tmp_path / "place")
         ended = forks.run(folder, command(place=where), number=number)
         if ended.code != -signal.SIGKILL:
