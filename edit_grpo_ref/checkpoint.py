@@ -8,15 +8,11 @@ which noise, is a function of the seed and the step. A file is replaced whole: a
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -26,7 +22,7 @@ from torch import Tensor
 
 from edit_grpo_ref.config import Settings
 from edit_grpo_ref.policies import Policy
-from editbench.store import StorageError, write_whole
+from editbench.durable import StorageError, write_whole
 from editbench.types import EditbenchError
 
 FILE = "checkpoint.safetensors"
@@ -247,28 +243,3 @@ def assign(policy: Policy, values: Mapping[str, Tensor]) -> None:
                 shapes = f"{tuple(values[name].shape)}, expected {tuple(parameter.shape)}"
                 raise EditbenchError(f"parameter {name!r} has shape {shapes}: it belongs to another policy")
             parameter.copy_(values[name])
-
-
-class Stop:
-    """Within it, Ctrl-C and SIGTERM end the run after the step that is being made; a second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
-            raise KeyboardInterrupt
-        self.wanted = True
-        sys.stderr.write("stopping after this step; once more stops at once, without saving\n")
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {which: signal.signal(which, self._note) for which in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for which, handler in self._before.items():
-            signal.signal(which, handler)

@@ -24,10 +24,10 @@ from rich.text import Text
 
 from edit_grpo_ref.config import Settings
 from editbench.console import bar
+from editbench.durable import StorageError, write_whole
 from editbench.images import encode_png, resize
 from editbench.regions import Mask
 from editbench.specs import printable
-from editbench.store import StorageError, write_whole
 from editbench.types import EditbenchError, Image
 
 

@@ -23,7 +23,7 @@ from edit_grpo_ref.policies.packing import pack
 from edit_grpo_ref.policies.tiny import number_words, save_network, vocabulary_of, words_of
 from edit_grpo_ref.policies.tiny_network import PATCH, SIDE, Architecture, Network
 from edit_grpo_ref.scenes import CATEGORIES
-from editbench.store import write_whole
+from editbench.durable import write_whole
 from editbench.types import EditbenchError
 
 

@@ -20,6 +20,9 @@ from edit_grpo_ref.policies import Policy, load_policy
 from edit_grpo_ref.ranks import Ranks, start
 from edit_grpo_ref.rewards import Rewards, load_rewards
 from edit_grpo_ref.watch import Watch, using
+from editbench.stopping import Stop
+
+STOPPING = "stopping after this step; once more stops at once, without saving"
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Session:
     log: Log
     watch: Watch | None
     """None on ranks that only work."""
-    stop: checkpoint.Stop
+    stop: Stop
     done: int
     """Steps made."""
     interrupted: bool = False
@@ -136,7 +139,7 @@ def open_session(config: Settings, keep_old: bool = False) -> Iterator[Session]:
     prompts = Prompts(config.suite, config.prompts, config.seed, config.split)
     folder = Path(config.output_dir)
     torch.manual_seed(config.seed)
-    with start() as ranks, checkpoint.Stop() as stop, checkpoint.locked(folder, ranks.first):
+    with start() as ranks, Stop(STOPPING) as stop, checkpoint.locked(folder, ranks.first):
         ranks.check(config.prompts)
         policy = load_policy(config.policy)
         parameters = policy.trainable()

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from editbench.cells import Cell, Key
 from editbench.execute import Attempt
 from editbench.images import InvalidImage, size_text
-from editbench.store import Cell, Key
 from editbench.suites import Selection
 from editbench.types import Content, EditbenchError, EditStatus, Image, Scenario, Suite, Task
 
@@ -22,8 +22,8 @@ from editbench.types import Content, EditbenchError, EditStatus, Image, Scenario
 class Edits(Protocol):
     """Where finished edits are: the run directory, or what a process of a pool was sent of it."""
 
-    def has(self, sha256: str) -> bool:
-        """Whether the edit with this pixel hash is kept."""
+    def has_edit(self, sha256: str, pixels: bool) -> bool:
+        """Whether the edit with this pixel hash is kept, and intact; `pixels` asks for more than checksums."""
 
     def read_edit(self, sha256: str) -> Image:
         """Return it; raises InvalidImage if it is not, or no longer, there."""

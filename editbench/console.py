@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from editbench.board import Board, Row
 from editbench.config import executor_kind
+from editbench.durable import write_whole
 from editbench.execute import MUTATES_INPUT
 from editbench.loops import Run, carry_out
 from editbench.placement import is_isolated
@@ -23,8 +23,11 @@ from editbench.published import PublishedCell
 from editbench.records import dumps
 from editbench.report.published import beside
 from editbench.report.terminal import board_table, published_tables
+from editbench.space import check_space, free_bytes, needed_bytes
 from editbench.specs import printable, slug
-from editbench.store import write_whole
+from editbench.stopping import GRACE_SECONDS, Stop
+
+STOPPING = f"stopping after the edits in hand, in {GRACE_SECONDS:g} seconds at the latest; once more stops at once"
 
 if TYPE_CHECKING:
     from editbench.audit.findings import Audited
@@ -58,33 +61,35 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
         told = f"data of {plan.suite.name}: licence {plan.suite.licence}; cite {citation}"
         console.print(Text(printable(told)), soft_wrap=True)
     steps = carry_out(plan, edit, score)
-    label = plan.header.editor.label
-    try:
-        if console.is_terminal:
-            with bar(console) as progress:
-                task = progress.add_task(printable(f"{label} on {plan.suite.name}"), total=None, note="")
-                for step in steps:
-                    note = f"{step.failed} failed" if step.failed else ""
-                    progress.update(task, completed=step.done, total=step.total, note=note)
-        else:
-            shown = 0
+    label, notices = plan.header.editor.label, plan.store.notices
+    shown = noticed = 0
+    with Stop(STOPPING, GRACE_SECONDS) as stop, bar(console) as progress:
+        task = progress.add_task(printable(f"{label} on {plan.suite.name}"), total=None, note="")
+        try:
             for step in steps:
-                if step.done * 10 // step.total > shown or step.done == step.total:
-                    shown = step.done * 10 // step.total
+                for notice in notices[noticed:]:
+                    console.print(Text(f"warning: {printable(notice)}"), soft_wrap=True)
+                noticed = len(notices)
+                note = f"{step.failed} failed" if step.failed else ""
+                progress.update(task, completed=step.done, total=step.total, note=note)
+                tenth = step.done * 10 // step.total
+                if not console.is_terminal and (tenth > shown or step.done == step.total):
                     print(f"{label}: {step.done}/{step.total}, {step.failed} failed", file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        steps.close()
+                shown = tenth
+                if stop.wanted and step.done < step.total:
+                    return True
+        except KeyboardInterrupt:
+            return True
+        finally:
+            steps.close()
+            for notice in notices[noticed:]:
+                console.print(Text(f"warning: {printable(notice)}"), soft_wrap=True)
     return False
 
 
 def describe_plan(plan: Plan, json: bool) -> None:
-    """Print what a run would do, after looking at the first scenario and at the disk."""
-    scenario = plan.suite[0]
-    pixels = scenario.source.nbytes
-    folder = next(path for path in (plan.store.path, *plan.store.path.absolute().parents) if path.exists())
-    needed, free = pixels * plan.total // 2, shutil.disk_usage(folder).free
+    """Print what a run would do, after looking at some scenarios and at the disk. Raises StorageError if it is full."""
+    needed, free = needed_bytes(plan), free_bytes(plan)
     facts = {
         "suite": f"{plan.suite.name}, {len(plan.suite)} scenarios, licence: {plan.suite.licence}",
         **({"cite": citation} if (citation := getattr(plan.suite, "citation", "")) else {}),
@@ -92,15 +97,15 @@ def describe_plan(plan: Plan, json: bool) -> None:
         "edits": f"{plan.total} ({plan.config.repeats} of every scenario), seed {plan.config.seed}",
         "metrics": ", ".join(plan.metrics),
         "output": str(plan.store.path),
-        "disk": f"about {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free",
+        "disk": f"about {needed / 1e6:,.1f} MB needed, {free / 1e6:,.0f} MB free",
     }
     if json:
         print(dumps(facts))
-        return
-    for name, text in facts.items():
+    for name, text in {} if json else facts.items():
         print(f"{name:8} {printable(text)}")
-    for warning in plan.warnings:
+    for warning in () if json else plan.warnings:
         print(f"warning: {printable(warning)}")
+    check_space(plan)
 
 
 def _place(plan: Plan) -> str:

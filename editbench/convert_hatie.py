@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from editbench.durable import write_whole
 from editbench.records import dumps
 from editbench.regions import Mask
 from editbench.specs import did_you_mean
-from editbench.store import write_whole
 from editbench.suites.hatie import CONVERTED
 from editbench.suites.runs import Runs, encode_runs
 from editbench.suites.unpickle import PickledArray, read_pickle

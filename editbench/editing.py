@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from editbench.batches import BatchSizes, run_in_batches
+from editbench.cells import Cell, Key
 from editbench.chains import Edits, TurnMissing
+from editbench.changes import text_sum
 from editbench.execute import Attempt, Executor, InProcess, judge, timed
 from editbench.images import Accepted, InvalidImage, align, pixels_sha256
 from editbench.isolation import Worker
 from editbench.placement import leaf_of
 from editbench.plan import Plan
 from editbench.records import stable_reason
-from editbench.store import Cell, Key
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Task
 
 
@@ -28,7 +29,8 @@ def needs_edit(plan: Plan, cells: Mapping[Key, Cell], edits: Edits, task: Task) 
     if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
         return True  # a finished image may have been replaced since it was looked up
     if cell.edit["edit_status"] == "ok":
-        return not edits.has(cell.edit["edit_sha256"])
+        unscored = not all(cell.has(spec, signature) for spec, signature in plan.signatures.items())
+        return not edits.has_edit(cell.edit["edit_sha256"], pixels=unscored)
     return bool(cell.edit["attempts"] <= plan.config.retry_on_error)
 
 
@@ -120,6 +122,7 @@ def _event(task: Task, attempt: Attempt, tries: int) -> tuple[dict[str, Any], Im
         "cluster": scenario.cluster,
         "category": scenario.category,
         "turn": scenario.turn,
+        "text_sum": text_sum(scenario),
         "repeat": task.repeat,
         "edit_status": attempt.status,
         "edit_sha256": None if attempt.image is None else pixels_sha256(attempt.image),

@@ -83,6 +83,19 @@ def decode(data: bytes | Path) -> Accepted:
     return from_pil(open_image(data))
 
 
+def check_png(data: bytes) -> None:
+    """Compare the chunks of a PNG with their checksums, without decoding it.
+
+    Raises:
+        InvalidImage: if it is damaged or cut off.
+    """
+    try:
+        with PILImage.open(io.BytesIO(data), formats=("PNG",)) as image:
+            image.verify()
+    except Exception as error:  # Pillow raises whatever comes
+        raise InvalidImage(f"damaged PNG ({error})") from error
+
+
 def from_pil(image: PILImage.Image) -> Accepted:
     """Convert a Pillow image of any usual mode to an `Image`.
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from editbench.durable import StorageError
 from editbench.execute import Attempt
 from editbench.images import pixels_sha256
 from editbench.lifeline import IN_WORKER, PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
@@ -203,7 +204,9 @@ class Worker:
     def _restart(self) -> None:
         try:
             same = self._start() == self._declared
-        except (EditbenchError, OSError) as error:  # a full disk, no memory for one more process
+        except StorageError:
+            raise
+        except (EditbenchError, OSError) as error:  # no memory for one more process
             raise Ended("editor_killed", f"cannot be started again: {error}"[:300], 0.0) from None
         if not same:
             self._kill()
@@ -212,9 +215,13 @@ class Worker:
     def _start(self) -> dict[str, Any]:
         """Start the process; return what the editor declares."""
         self._kill()
-        folder = tempfile.mkdtemp(prefix="editbench-")
-        said = Path(folder) / "said.txt"
-        with said.open("wb") as output:
+        try:
+            folder = tempfile.mkdtemp(prefix="editbench-")
+            output = Path(folder, "said.txt").open("wb")  # noqa: SIM115
+        except OSError as error:
+            raise StorageError(f"no room for temporary files ({error}): set TMPDIR to a folder that has some") from None
+        said = Path(output.name)
+        with output:
             process = self._process = subprocess.Popen(
                 [sys.executable, "-u", "-c", _PROGRAM, json.dumps(self._path), self._given, str(os.getpid()), folder],
                 stdin=subprocess.PIPE,

@@ -14,16 +14,29 @@ from editbench.records import InvalidRecords, dumps, loads
 _OPENING = re.compile(rb'"event":\{"session":(\d+),"type":"open"\}\}\n')
 
 
+_RECORDS = re.compile(rb'"event":\{"sha256":"([0-9a-f]{64})","type":"records"\}\}\n')
+
+
 def opening(folder: Path) -> dict[str, Any]:
     """Return the event with which the next session begins."""
     sessions = [int(n) for path in folder.glob("*.jsonl") for n in _OPENING.findall(path.read_bytes())]
     return {"type": "open", "session": max(sessions, default=0) + 1}
 
 
+def records_written(folder: Path) -> set[str]:
+    """Return the hashes of every record file that was compacted from these journals."""
+    return {sha256.decode() for path in folder.glob("*.jsonl") for sha256 in _RECORDS.findall(path.read_bytes())}
+
+
+def signed(signatures: Mapping[str, str]) -> str:
+    """Return what scores call the signatures that they were made with, those of a `start` event."""
+    return checksum(dumps(signatures))
+
+
 def line(event: Mapping[str, Any]) -> bytes:
     """Return an event as a line with its checksum."""
     text = dumps(event)
-    return f'{{"sum":"{_checksum(text)}","event":{text}}}\n'.encode()
+    return f'{{"sum":"{checksum(text)}","event":{text}}}\n'.encode()
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
@@ -45,13 +58,21 @@ def intact_length(data: bytes) -> int:
     return end
 
 
+def is_intact(text: bytes) -> bool:
+    """Whether a line of a journal is what was written."""
+    return _event(text) is not None
+
+
 def _events_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     data = path.read_bytes()  # once: another process may be appending
     session = 0
     for number, text in enumerate(data[: intact_length(data)].splitlines(), start=1):
         event = _event(text)
         if event is None:
-            raise InvalidRecords(f"{path}:{number}: damaged journal line (its checksum does not match)")
+            raise InvalidRecords(
+                f"{path}:{number}: damaged journal line (its checksum does not match): issue the command of the run "
+                "again, which moves it aside and does its work again"
+            )
         if event["type"] == "open":
             session = event["session"]
         else:
@@ -62,10 +83,11 @@ def _event(text: bytes) -> dict[str, Any] | None:
     try:
         data = loads(text)
         event: dict[str, Any] = data["event"]
-        return event if data["sum"] == _checksum(dumps(event)) else None
+        return event if data["sum"] == checksum(dumps(event)) else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _checksum(text: str) -> str:
+def checksum(text: str) -> str:
+    """Return the first 16 hex digits of a text's sha256: enough against accidents, nothing against intent."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ from pathlib import Path
 from editbench.board import Board, build_boards
 from editbench.compare import Compared, Comparison
 from editbench.config import RunConfig, read_config
+from editbench.durable import write_whole
 from editbench.plan import LABEL, chosen_suite
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
@@ -21,7 +22,7 @@ from editbench.report.site import AUDIT, BOARDS, METHODS, METRICS, STUDY, links,
 from editbench.report.table import schema, to_csv, to_wide
 from editbench.specs import slug
 from editbench.splits import GroupBy, split
-from editbench.store import RunStore, write_whole
+from editbench.store import RunStore
 from editbench.types import EditbenchError, Suite
 
 PAGE = "index.html"

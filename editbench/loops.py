@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
+from editbench.cells import Cell, Key
 from editbench.config import RunConfig, executor_kind, parse_shard
+from editbench.durable import StorageError
 from editbench.editing import executor_of
 from editbench.plan import LABEL, Plan, make_plan
 from editbench.pool import Pool, seats_of
 from editbench.pool.seated import Order
 from editbench.records import Header, RecordFile
+from editbench.space import check_space
 from editbench.specs import slug
-from editbench.store import Cell, Key, RunStore
+from editbench.store import RunStore
 from editbench.types import AnyEditor, EditStatus, Metric
 from editbench.work import Alone, Crew
 
@@ -98,6 +102,8 @@ def run(
     plan = make_plan(config, None if isinstance(editor, str) else editor, metrics)
     for _ in carry_out(plan):
         pass
+    for notice in plan.store.notices:
+        warnings.warn(notice, stacklevel=2)
     return Run(plan.store.path)
 
 
@@ -118,12 +124,18 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     canaries = {"canaries": list(plan.drift)} if score else {}
     shard = f"{index}-of-{count}"
     crew: Crew | None = None
+    cells: dict[Key, Cell] = {}
     try:
-        store.begin(plan.header, {"config": asdict(config), "provenance": provenance.collect(), **canaries})
+        check_space(plan)
+        made_with = provenance.collect()
+        if edit and store.exists() and (line := provenance.upgraded(store.read_run().get("provenance"), made_with)):
+            store.notices.append(line)
+        store.begin(plan.header, {"config": asdict(config), "provenance": made_with, **canaries})
         store.open_journal(shard)
         crew = _crew(plan, edit, score, shard)
+        begun = {name: made_with[name] for name in ("editbench", "python", "packages", "git")}
+        store.append([{"type": "start", "signatures": plan.signatures, "made_with": begun}])
         cells = store.cells()
-        store.append([{"type": "start", "signatures": plan.signatures}])
         waves = _waves(plan, index, count)
         total = sum(map(len, waves))
         done = failed = 0
@@ -140,6 +152,11 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         everything = cells if count == 1 else store.cells()
         if is_complete(plan.header, everything):
             store.write_records(plan.header, everything)
+    except StorageError as error:
+        raise StorageError(
+            f"{error}; {len(cells)} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
+            "command again"
+        ) from error
     finally:
         if crew is not None:
             crew.close()

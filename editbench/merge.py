@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+from editbench import journal
+from editbench.cells import Cell, Key
 from editbench.config import RunConfig
+from editbench.differences import changed_fields
 from editbench.images import encode_png
 from editbench.loops import is_complete
 from editbench.plan import chosen_suite
 from editbench.records import Header
-from editbench.store import Cell, Key, RunStore, differences, without_place
+from editbench.store import RunStore
 from editbench.types import EditbenchError
 
 Found: TypeAlias = dict[Key, tuple[Cell, RunStore]]
@@ -36,7 +39,7 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     stores = [RunStore(path) for path in runs]
     header = stores[0].read_header()
     for store in stores[1:]:
-        changed = differences(_compared(header), _compared(store.read_header()))
+        changed = changed_fields(header, store.read_header(), metrics=True)
         if changed:
             lines = "\n  ".join(changed)
             raise EditbenchError(f"{stores[0].path} and {store.path} are different runs:\n  {lines}")
@@ -70,11 +73,6 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
     return [s.id for s in suite if any((s.id, repeat) not in complete for repeat in range(header.repeats))]
 
 
-def _compared(header: Header) -> dict[str, Any]:
-    data = header.to_json()
-    return {**data, "suite": without_place(data["suite"])}
-
-
 def _gather(header: Header, found: Found, store: RunStore, cells: Mapping[Key, Cell]) -> None:
     """Add the cells of a store to what was found, in the place of cells that have been scored less."""
     for key, cell in cells.items():
@@ -99,10 +97,17 @@ def _copy(target: RunStore, cells: Found) -> None:
     events: list[dict[str, object]] = []
     for (scenario_id, repeat), (cell, store) in cells.items():
         sha256 = cell.edit["edit_sha256"]
-        if sha256 is not None and not target.has(sha256):
+        if sha256 is not None and not target.edit_path(sha256).exists():
             target.write_png(sha256, encode_png(store.read_edit(sha256)))
         signatures = {spec: signature for spec, (signature, _) in cell.values.items()}
         values = {spec: value for spec, (_, value) in cell.values.items()}
-        score = {"type": "score", "scenario_id": scenario_id, "repeat": repeat, "values": values}
+        score = {
+            "type": "score",
+            "scenario_id": scenario_id,
+            "repeat": repeat,
+            "of": cell.name,
+            "signed": journal.signed(signatures),
+            "values": values,
+        }
         events += [{"type": "start", "signatures": signatures}, dict(cell.edit), score]
     target.append(events)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from editbench.chains import Chains, chains_of, own_chains
+from editbench.changes import refuse_changed
 from editbench.config import RunConfig, check_config, executor_kind, read_config
+from editbench.durable import probe
 from editbench.editors import answers_sha256, code_sha256
 from editbench.isolation import Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
@@ -77,7 +79,9 @@ def make_plan(
     Raises:
         EditbenchError: for anything that is wrong, before the first edit.
     """
+    probe(Path(config.output_dir or "runs"))
     plan = load_plan(config, editor, metrics)
+    refuse_changed(plan.store, plan.suite)
     plan.store.refuse_another(plan.header)
     loaded = {**plan.metrics, **_recorded_metrics(plan.store, plan.metrics)}
     header = replace(plan.header, metrics={name: describe(metric) for name, metric in loaded.items()})
@@ -109,12 +113,9 @@ def load_plan(
         raise EditbenchError(
             f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
         )
-    whole = suite
-    while isinstance(whole, Selection):
-        whole = whole.suite
-    warnings = [*getattr(whole, "warnings", ()), *_prepare(chosen, suite)]
+    warnings = [*getattr(_whole(suite), "warnings", ()), *_prepare(chosen, suite)]
     header = Header(
-        suite=SuiteInfo(suite.name, suite.identity, len(suite), spec_of(whole)),
+        suite=_suite_info(suite),
         editor=EditorInfo(
             spec=canonical,
             label=label,
@@ -131,6 +132,16 @@ def load_plan(
     )
     store = RunStore(path or here / "runs" / slug(suite.name) / slug(label))
     return Plan(config, suite, chosen, loaded, header, store, tuple(warnings))
+
+
+def _whole(suite: Suite) -> Suite:
+    while isinstance(suite, Selection):
+        suite = suite.suite
+    return suite
+
+
+def _suite_info(suite: Suite) -> SuiteInfo:
+    return SuiteInfo(suite.name, suite.identity, len(suite), spec_of(_whole(suite)))
 
 
 def _recorded_metrics(store: RunStore, given: Mapping[str, Metric]) -> dict[str, Metric]:
@@ -188,13 +199,17 @@ def plan_of_run(path: Path, more_metrics: str | None = None, **how: Any) -> Plan
     Raises:
         EditbenchError: if there is no run, or its suite is not what it was.
     """
-    header = RunStore(path).read_header()
+    store = RunStore(path)
+    header = store.read_header()
+    probe(path)
     away = {"executor": None, "workers": None, "gpus_per_worker": 0.0}
     there = {"output_dir": str(path), "shard": "1/1"}
     config = RunConfig.from_mapping({**read_config(path / "run.json"), **away, **there, **how})
     check_config(config)
     added = [spec for spec in load_metrics(more_metrics or []) if spec not in header.metrics]
-    return scoring_plan(replace(config, metrics=",".join([*header.metrics, *added])), header)
+    plan = scoring_plan(replace(config, metrics=",".join([*header.metrics, *added])), header)
+    refuse_changed(store, plan.suite)
+    return plan
 
 
 def scoring_plan(config: RunConfig, header: Header) -> Plan:
@@ -202,18 +217,11 @@ def scoring_plan(config: RunConfig, header: Header) -> Plan:
 
     Args:
         config: of the run; its metrics are those to evaluate.
-        header: of the run.
-
-    Raises:
-        EditbenchError: if the suite is not what it was.
+        header: of the run; that of the plan has the suite as it is here.
     """
     assert config.output_dir is not None and config.metrics is not None
     suite = chosen_suite(config)
-    if suite.identity != header.suite.identity:
-        raise EditbenchError(
-            f"{suite.name} is not what it was when {config.output_dir} was made (identity {suite.identity[:12]}, then "
-            f"{header.suite.identity[:12]}): restore the suite, or start a new run"
-        )
     metrics = load_metrics(config.metrics)
-    header = replace(header, metrics={name: describe(metric) for name, metric in metrics.items()})
+    described = {name: describe(metric) for name, metric in metrics.items()}
+    header = replace(header, suite=_suite_info(suite), metrics=described)
     return Plan(config, suite, None, metrics, header, RunStore(Path(config.output_dir)), ())

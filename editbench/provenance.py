@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,27 @@ def collect() -> dict[str, Any]:
         },
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def upgraded(before: Any, now: Mapping[str, Any]) -> str | None:
+    """Return one line about libraries and code that are not what they were, or None.
+
+    Args:
+        before: what `collect` gave when a run was last written.
+        now: what it gives at present.
+    """
+    then = before if isinstance(before, dict) else {}
+    old, new = (
+        {"editbench": data.get("editbench"), "python": data.get("python"), **(data.get("packages") or {})}
+        for data in (then, now)
+    )
+    commits = [(data.get("git") or {}).get("commit") for data in (then, now)]
+    changed = [f"{name} {old[name]} -> {new[name]}" for name in new if old.get(name, new[name]) != new[name]]
+    if None not in commits and commits[0] != commits[1]:
+        changed.append(f"commit {str(commits[0])[:12]} -> {str(commits[1])[:12]}")
+    if not changed or not then:
+        return None
+    return f"edits before and after this resume are made with other code: {', '.join(changed)} (the journal has both)"
 
 
 def _git(folder: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -187,7 +188,9 @@ def encodable(said: object) -> str:
 
 def stable_reason(error: BaseException) -> str:
     """Return one line about an exception without what varies from run to run: memory addresses, temporary files."""
-    text = re.sub(rf"(?<!\w){re.escape(tempfile.gettempdir())}/[^\s/'\"]+", "{tmp}", encodable(error))
+    text = encodable(error)
+    with contextlib.suppress(FileNotFoundError):  # there may be no temporary folder at all
+        text = re.sub(rf"(?<!\w){re.escape(tempfile.gettempdir())}/[^\s/'\"]+", "{tmp}", text)
     text = " ".join(re.sub(r"0x[0-9a-fA-F]+", "0x…", text).split())[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from editbench import journal
-from editbench.images import InvalidImage, decode, pixels_sha256
+from editbench.cells import Cell, Key, take_in
+from editbench.claims import Claim
+from editbench.differences import changed_fields
+from editbench.durable import storing, sweep, write_whole
+from editbench.images import InvalidImage, check_png, decode, pixels_sha256
+from editbench.quarantine import FOLDER, mend, move_aside
 from editbench.records import (
     Header,
     InvalidRecords,
@@ -23,79 +24,8 @@ from editbench.records import (
     format_records,
     loads,
     read_records,
-    value_from_json,
 )
-from editbench.types import EditbenchError, Image, Record
-
-
-class StorageError(EditbenchError):
-    """Results could not be written: exit code 4. Everything finished before is intact."""
-
-
-def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
-    """Replace a file so that a reader sees the old or the new one, never a part, whatever is killed when.
-
-    Raises:
-        StorageError: naming the path.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.writelines(chunks)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-Key: TypeAlias = tuple[str, int]
-"""Scenario id and repeat."""
-
-
-@dataclass
-class Cell:
-    """What the journal knows of one (scenario, repeat)."""
-
-    edit: Mapping[str, Any]
-    values: dict[str, tuple[str, Any]] = field(default_factory=dict)
-    """Metric spec to the signature and the JSON value of its latest score."""
-
-    def add(self, values: Mapping[str, Any], signatures: Mapping[str, str]) -> None:
-        """Take in the JSON values of a score event."""
-        self.values.update({spec: (signatures[spec], value) for spec, value in values.items()})
-
-    def has(self, spec: str, signature: str) -> bool:
-        """Whether a metric with this signature has been evaluated."""
-        return spec in self.values and self.values[spec][0] == signature
-
-    def record(self, header: Header) -> Record:
-        """Return the record, with those of the header's metrics that have been evaluated."""
-        names = [f.name for f in fields(Record) if f.name not in ("values", "flags")]
-        values = {
-            spec: value_from_json(self.values[spec][1])
-            for spec in header.metrics
-            if self.has(spec, header.signature(spec))
-        }
-        return Record(**{name: self.edit[name] for name in names}, flags=tuple(self.edit["flags"]), values=values)
-
-
-def take_in(cells: dict[Key, Cell], event: Mapping[str, Any], signatures: Mapping[str, str]) -> None:
-    """Add an edit or a score to what is known; `signatures` are those of the session that the event is from."""
-    key = event["scenario_id"], event["repeat"]
-    if event["type"] == "edit":
-        cells[key] = Cell(event)
-    elif key in cells:
-        cells[key].add(event["values"], signatures)
+from editbench.types import EditbenchError, Image
 
 
 class RunStore:
@@ -108,9 +38,11 @@ class RunStore:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()  # an editor may change directory
         self.records_path = self.path / "records.jsonl"
+        self.notices: list[str] = []
+        """What became of damaged files, and what else a user should know; one line each."""
         self._journal: Any = None
         self._opening: list[dict[str, Any]] = []
-        self._lock: FileLock | None = None
+        self._claim: Claim | None = None
 
     # ------------------------------------------------------------------------------------------------ run.json
 
@@ -123,8 +55,10 @@ class RunStore:
         path = self.path / "run.json"
         if not path.is_file():
             raise InvalidRecords(f"no run in {self.path} (no run.json)")
+        with storing(f"read {path}"):
+            text = path.read_bytes()
         try:
-            data = loads(path.read_bytes())
+            data = loads(text)
             if not isinstance(data, dict):
                 raise ValueError("not an object")
         except ValueError as error:
@@ -152,7 +86,7 @@ class RunStore:
         if not self.exists() and any((self.path / "journal").glob("*.jsonl")):
             raise EditbenchError(f"{self.path} has the journal of a run but no run.json: restore it, or remove both")
         if self.exists():
-            changed = differences(_fixed(self.read_header()), _fixed(header))
+            changed = changed_fields(self.read_header(), header, metrics=False)
             if changed:
                 lines = "\n  ".join(changed)
                 raise EditbenchError(
@@ -174,7 +108,11 @@ class RunStore:
     # -------------------------------------------------------------------------------------------------- journal
 
     def open_journal(self, shard: str) -> None:
-        """Lock one shard of the run and make ready to append to its journal; a torn last line is cut off.
+        """Claim one shard of the run and make ready to append to its journal.
+
+        What killed processes have left is removed; a torn last line is cut off. Other damaged lines, of this shard and
+        of those that nobody is writing, are moved to `quarantine/`, and so is a record file that is not the one that
+        was written. `notices` tells.
 
         Raises:
             EditbenchError: if another process holds the shard.
@@ -182,22 +120,23 @@ class RunStore:
         """
         folder = self.path / "journal"
         path = folder / f"{shard}.jsonl"
+        self._claim = Claim(folder, shard)
+        if self._claim.left_by is not None:
+            self.notices.append(
+                f"{self.path} was last written by {self._claim.left_by}, which has not closed it: if that still runs, "
+                "stop it"
+            )
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(folder / f"{shard}.lock")
-            owner = folder / f"{shard}.owner"
-            try:
-                self._lock.acquire(timeout=0)
-            except Timeout:
-                who = owner.read_text().strip() if owner.exists() else "another process"
-                raise EditbenchError(f"{self.path} is being written by {who}") from None
-            owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
-            self._journal = path.open("ab")
-            self._journal.truncate(journal.intact_length(path.read_bytes()))
-            self._opening = [journal.opening(folder)]
-        except OSError as error:
+            with storing(f"write {folder}"):
+                for place in (self.path, self.path / "edits", self.path / FOLDER, folder):
+                    sweep(place)
+                self.notices += mend(self.path, shard)
+                self._journal = path.open("ab")
+                self._journal.truncate(journal.intact_length(path.read_bytes()))
+                self._opening = [journal.opening(folder)]
+        except BaseException:
             self.close()
-            raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
+            raise
 
     def append(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Append events to the open journal, one checksummed line each, and fsync once.
@@ -208,12 +147,10 @@ class RunStore:
         lines = [journal.line(event) for event in (*self._opening, *events)]
         if len(lines) == len(self._opening):
             return
-        try:
+        with storing(f"append to {self._journal.name}"):
             self._journal.write(b"".join(lines))
             self._journal.flush()
             os.fsync(self._journal.fileno())
-        except OSError as error:
-            raise StorageError(f"cannot append to {self._journal.name}: {error.strerror or error}") from error
         self._opening = []
 
     def close(self) -> None:
@@ -222,9 +159,9 @@ class RunStore:
             with contextlib.suppress(OSError):  # a failed append is flushed again, and has been reported
                 self._journal.close()
             self._journal = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
 
     # -------------------------------------------------------------------------------------------------- records
 
@@ -235,12 +172,15 @@ class RunStore:
             InvalidRecords: for a damaged line that is not the torn end of a journal.
         """
         cells: dict[Key, Cell] = {}
-        signatures: dict[str, str] = {}
-        for event in journal.events(self.path / "journal"):
-            if event["type"] == "start":
-                signatures = event["signatures"]
-                continue
-            take_in(cells, event, signatures)
+        signed: dict[str, Mapping[str, str]] = {}
+        with storing(f"read {self.path / 'journal'}"):
+            for event in journal.events(self.path / "journal"):
+                if event["type"] == "start":
+                    signed[journal.signed(event["signatures"])] = event["signatures"]
+                elif event["type"] == "edit":
+                    take_in(cells, event, {})
+                elif event["type"] == "score" and event["signed"] in signed:
+                    take_in(cells, event, signed[event["signed"]])
         return cells
 
     def records(self) -> RecordFile:
@@ -250,15 +190,34 @@ class RunStore:
             InvalidRecords: if there is no run here or its files are damaged.
         """
         if self.records_path.exists():
-            return read_records(self.records_path)
+            with storing(f"read {self.records_path}"):
+                file = read_records(self.records_path)
+                known = journal.records_written(self.path / "journal")
+            if known and file.sha256 not in known:
+                raise InvalidRecords(
+                    f"{self.records_path}: not what the run has written (its hash is another): issue the command of "
+                    "the run again, which moves it aside and writes it again"
+                )
+            return file
         header = self.read_header()
         cells = self.cells()
         records = [cells[key].record(header) for key in sorted(cells)]
-        return RecordFile(header, records, hashlib.sha256(b"".join(format_records(header, records))).hexdigest())
+        return RecordFile(header, records, _sha256(format_records(header, records)))
 
     def write_records(self, header: Header, cells: Mapping[Key, Cell]) -> None:
-        """Write the compacted records. Raises StorageError."""
-        write_whole(self.records_path, format_records(header, (cells[key].record(header) for key in sorted(cells))))
+        """Write the compacted records, and their hash into the open journal before. Raises StorageError."""
+
+        def lines() -> Iterator[bytes]:
+            return format_records(header, (cells[key].record(header) for key in sorted(cells)))
+
+        sha256 = _sha256(lines())
+        with storing(f"read {self.records_path}"):
+            known = journal.records_written(self.path / "journal")
+            if sha256 in known and self.records_path.exists() and _sha256([self.records_path.read_bytes()]) == sha256:
+                return
+        if self._journal is not None:
+            self.append([{"type": "records", "sha256": sha256}])
+        write_whole(self.records_path, lines())
 
     # ---------------------------------------------------------------------------------------------------- edits
 
@@ -266,18 +225,42 @@ class RunStore:
         """Where the edit with this pixel hash is kept."""
         return self.path / "edits" / f"{sha256}.png"
 
-    def has(self, sha256: str) -> bool:
-        """Whether the edit with this pixel hash is kept."""
-        return self.edit_path(sha256).exists()
-
-    def read_png(self, sha256: str) -> bytes:
-        """Return the file of a kept edit, as it is. Raises OSError."""
-        return self.edit_path(sha256).read_bytes()
-
     def write_png(self, sha256: str, data: bytes) -> None:
         """Keep an edit, once, under the hash of its pixels. Raises StorageError."""
-        if not self.has(sha256):
-            write_whole(self.edit_path(sha256), [data])
+        path = self.edit_path(sha256)
+        if not path.exists():
+            write_whole(path, [data])
+
+    def read_png(self, sha256: str) -> bytes:
+        """Return the file of a kept edit, as it is. Raises StorageError."""
+        path = self.edit_path(sha256)
+        with storing(f"read {path}"):
+            return path.read_bytes()
+
+    def has_edit(self, sha256: str, pixels: bool) -> bool:
+        """Whether an edit is kept and intact; a damaged one is moved to `quarantine/`.
+
+        Args:
+            sha256: its hash.
+            pixels: whether to decode and hash it; otherwise only the checksums of its file are looked at.
+
+        Raises:
+            StorageError: if a damaged one cannot be moved.
+        """
+        path = self.edit_path(sha256)
+        with storing(f"read {path}"):
+            if not path.exists():
+                return False
+            data = path.read_bytes()
+        try:
+            if not pixels:
+                check_png(data)
+            elif pixels_sha256(decode(data).image) != sha256:
+                raise InvalidImage("has other pixels")
+        except InvalidImage:
+            self.notices.append(f"{path} is damaged: moved to {move_aside(self.path, path)}, and made again")
+            return False
+        return True
 
     def read_edit(self, sha256: str) -> Image:
         """Return a kept edit.
@@ -294,23 +277,8 @@ class RunStore:
         return image
 
 
-def _fixed(header: Header) -> dict[str, Any]:
-    fixed = {key: value for key, value in header.to_json().items() if key not in ("metrics", "schema")}
-    return {**fixed, "suite": without_place(fixed["suite"])}
-
-
-def without_place(suite: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a header says of a suite but its spec: the same data, by their identity, may lie elsewhere."""
-    return {key: value for key, value in suite.items() if key != "spec"}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return one line for each leaf that differs between two JSON objects: `editor.spec: 'a' -> 'b'`."""
-    lines = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            lines += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
-    return lines
+def _sha256(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()

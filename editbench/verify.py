@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from editbench.cells import Cell, Key
+from editbench.differences import differences
 from editbench.images import InvalidImage
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
 from editbench.metrics.canaries import tolerance
 from editbench.plan import Plan, plan_of_run
 from editbench.records import RecordFile, read_records
-from editbench.store import Cell, Key, RunStore, differences
+from editbench.store import RunStore
 from editbench.types import Failed, Metric, Record, Sample, Scenario, Task, Value
 
 Level = Literal["self-reported", "recomputed"]

@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from editbench.batches import BatchSizes, Size
+from editbench.cells import Cell, Key, take_in
 from editbench.chains import Edits
 from editbench.editing import edit_batch, executor_of, is_news, needs_edit
 from editbench.execute import InProcess
 from editbench.images import encode_png
 from editbench.isolation import Worker
-from editbench.metrics import INPUT_INVALID, score, values_without_edit
 from editbench.placement import leaf_of
 from editbench.plan import Plan, sample_seed
-from editbench.records import value_to_json
-from editbench.store import Cell, Key, take_in
-from editbench.types import EditbenchError, Editor, Image, Sample, Task
+from editbench.scoring import check_same_pixels, score_batch
+from editbench.types import Editor, Image, Task
 
 LOOK_AHEAD = 2
 """How many batches of tasks may wait for others of their image size."""
@@ -137,12 +136,12 @@ class Work:
         finished = tuple(task.key for task in batch)
         images: dict[Key, Image] = {}
         for task in batch:
-            _check_same_pixels(self._plan, task, cells.get(task.key))
+            check_same_pixels(self._plan, task, cells.get(task.key))
         if self._edit:
             events, pngs = self._make(batch, cells, edits, images)
             yield self._outcome(Outcome(events, pngs, () if self._score else finished), cells)
         if self._score:
-            events = _score_batch(self._plan, batch, cells, edits, images)
+            events = score_batch(self._plan, batch, cells, edits, images)
             yield self._outcome(Outcome(events, {}, finished), cells)
 
     def _make(
@@ -163,7 +162,7 @@ class Work:
                 event["given_sha256"] = plan.chains.given_sha256(task, cells)
             if image is not None:
                 sha256 = event["edit_sha256"]
-                if sha256 not in pngs and not edits.has(sha256):
+                if sha256 not in pngs and not edits.has_edit(sha256, pixels=False):
                     pngs[sha256] = encode_png(image)
                 images[task.key] = image
             if is_news(event, cells):
@@ -182,64 +181,3 @@ def batch_sizes(plan: Plan) -> BatchSizes:
     asked, told = int(getattr(leaf, "batch_size", 1)), plan.config.batch_size
     mixed = not isinstance(leaf, Editor) or bool(getattr(leaf, "mixes_sizes", False))
     return BatchSizes(told if isinstance(told, int) else asked, mixed, growing=told == "auto")
-
-
-def lacks_value(plan: Plan, cell: Cell, spec: str) -> bool:
-    """Whether a metric is still to be evaluated on a cell, or to be tried again."""
-    if not cell.has(spec, plan.signatures[spec]):
-        return True
-    failed = cell.edit["edit_status"] == "ok" and "error" in cell.values[spec][1]
-    return failed and plan.config.retry_on_error > 0
-
-
-def _score_batch(
-    plan: Plan, batch: Sequence[Task], cells: Mapping[Key, Cell], edits: Edits, images: Mapping[Key, Image]
-) -> list[dict[str, Any]]:
-    """Evaluate the metrics that the cells of a batch lack; return one event a cell that got values."""
-    events: list[dict[str, Any]] = []
-    waiting: dict[tuple[str, ...], list[tuple[Task, Sample]]] = {}
-    for task in batch:
-        cell = cells.get(task.key)
-        if cell is None:
-            continue
-        missing = tuple(spec for spec in plan.signatures if lacks_value(plan, cell, spec))
-        if not missing:
-            continue
-        status = cell.edit["edit_status"]
-        if status == "ok":
-            image = images.get(task.key)
-            image = edits.read_edit(cell.edit["edit_sha256"]) if image is None else image
-            waiting.setdefault(missing, []).append((task, Sample(task.shown, image)))
-        elif status == "input_invalid":
-            events.append(_score_event(task, dict.fromkeys(missing, INPUT_INVALID)))
-        else:
-            metrics = {spec: plan.metrics[spec] for spec in missing}
-            events.append(_score_event(task, values_without_edit(metrics, task.scenario)))
-    for missing, pairs in waiting.items():
-        metrics = {spec: plan.metrics[spec] for spec in missing}
-        rows = score(metrics, [sample for _, sample in pairs])
-        events += [_score_event(task, row) for (task, _), row in zip(pairs, rows, strict=True)]
-    return events
-
-
-def _check_same_pixels(plan: Plan, task: Task, cell: Cell | None) -> None:
-    if cell is None or cell.edit["edit_status"] == "input_invalid":
-        return
-    try:
-        pixels = task.scenario.pixels_sha256
-    except Exception:  # a suite may be anybody's code
-        pixels = None
-    if cell.edit["pixels_sha256"] != pixels:
-        raise EditbenchError(
-            f"scenario {task.scenario.id!r} of {plan.suite.name} has other pixels than when {plan.store.path} was "
-            "edited: restore the suite, or start a new run"
-        )
-
-
-def _score_event(task: Task, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "score",
-        "scenario_id": task.scenario.id,
-        "repeat": task.repeat,
-        "values": {spec: value_to_json(value) for spec, value in values.items()},
-    }

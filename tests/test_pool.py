@@ -279,7 +279,7 @@ def puppets(tmp_path):
 
 
 def answer(work, plan, positions, seconds=2.0):
-    return replace(work.do(pack(plan, positions, {}, True)), seconds=seconds)
+    return replace(work.do(pack(plan, positions, {})), seconds=seconds)
 
 
 def test_no_seat_has_more_than_it_can_do_soon_and_chunks_grow_with_speed(puppets):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from editbench.differences import differences
 from editbench.records import (
     SCHEMA,
     EditorInfo,
@@ -24,7 +25,6 @@ from editbench.records import (
     value_from_json,
     value_to_json,
 )
-from editbench.store import differences
 from editbench.types import EDIT_STATUSES, Failed, Record, Undefined
 
 PSNR = "psnr:region=keep"

@@ -11,13 +11,15 @@ import pytest
 
 import editbench as eb
 import editbench.journal
+from editbench.cells import Cell
 from editbench.config import RunConfig
+from editbench.durable import StorageError, write_whole
 from editbench.images import InvalidImage, encode_png, pixels_sha256
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
 from editbench.plan import make_plan
 from editbench.records import EditorInfo, Header, InvalidRecords, MetricInfo, SuiteInfo, format_records, read_records
-from editbench.store import Cell, RunStore, StorageError, write_whole
+from editbench.store import RunStore
 from editbench.types import Failed, Record
 
 METRIC = "mae:region=keep"
@@ -42,7 +44,11 @@ def edit(scenario_id, status="ok", **more):
 
 
 def score(scenario_id, value):
-    return {"type": "score", "scenario_id": scenario_id, "repeat": 0, "values": {METRIC: {"value": value}}}
+    signed = editbench.journal.signed(START["signatures"])
+    values = {METRIC: {"value": value}}
+    return {
+        "type": "score", "scenario_id": scenario_id, "repeat": 0, "of": "e" * 16, "signed": signed, "values": values,
+    }  # fmt: skip
 
 
 def journal(path, *batches, shard="1-of-1"):
@@ -114,14 +120,15 @@ def test_any_flipped_bit_before_the_last_line_is_found_with_file_and_line(tmp_pa
                 list(editbench.journal.events(tmp_path / "journal"))
 
 
-def test_a_damaged_journal_stops_a_resume_instead_of_losing_work_silently(tmp_path):
+def test_a_reader_refuses_a_damaged_journal_and_says_what_mends_it(tmp_path):
     result = eb.run("identity", metrics=["success"], output_dir=str(tmp_path / "run"), **SMALL)
     path = result.path / "journal" / "1-of-1.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[3] = lines[3].replace(b'"edit_status":"ok"', b'"edit_status":"no"').replace(b'"value":0.0', b'"value":1.0')
+    lines[3] = lines[3].replace(b'"value":0.0', b'"value":1.0')
     path.write_bytes(b"".join(lines))
-    with pytest.raises(eb.EditbenchError, match=r"1-of-1\.jsonl:4: damaged journal line"):
-        eb.run("identity", metrics=["success"], output_dir=str(tmp_path / "run"), **SMALL)
+    result.path.joinpath("records.jsonl").unlink()
+    with pytest.raises(eb.EditbenchError, match=r"1-of-1\.jsonl:4: damaged journal line .* issue the command"):
+        result.records()
     assert path.read_bytes() == b"".join(lines)
 
 
@@ -137,8 +144,8 @@ def test_work_of_a_torn_line_is_done_again_and_no_more(tmp_path):
     records = (result.path / "records.jsonl").read_bytes()
     path = result.path / "journal" / "1-of-1.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
-    assert [b'"type":"edit"' in line for line in lines] == [False, False, *[True, False] * 4]
-    path.write_bytes(b"".join(lines[:-2]) + lines[-2][:-20])
+    assert [b'"type":"edit"' in line for line in lines] == [False, False, *[True, False] * 4, False]
+    path.write_bytes(b"".join(lines[:-3]) + lines[-3][:-20])
     eb.run(editor, **options)
     assert len(made) == 5
     assert (result.path / "records.jsonl").read_bytes() == records
@@ -451,7 +458,7 @@ def test_records_that_were_tampered_with_are_not_replaced_by_the_journal(tmp_pat
 
 
 def test_a_value_that_failed_comes_back_from_the_journal(tmp_path):
-    failed = {**score("a", 0.0), "values": {METRIC: {"error": "no edit"}}}
+    failed = {**score("a", 0.0), "of": "editor_oom", "values": {METRIC: {"error": "no edit"}}}
     journal(tmp_path, [START, edit("a", "editor_oom"), failed])
     store = RunStore(tmp_path)
     store.write_records(HEADER, store.cells())

@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from edit_grpo_ref.policies.packing import pack, unpack
 from edit_grpo_ref.policies.tiny_network import GRID, PADDING, PATCH, SIDE, TOKEN, UNKNOWN, WORDS, Architecture, Network
+from editbench.durable import write_whole
 from editbench.images import resize
 from editbench.specs import quote
-from editbench.store import write_whole
 from editbench.types import EditbenchError, EditRequest, Image, MaskAccess
 
 if TYPE_CHECKING:

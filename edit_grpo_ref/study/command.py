@@ -11,8 +11,8 @@ from edit_grpo_ref.study.plan import Part, StudyPlan
 from edit_grpo_ref.study.plan_file import load_plan
 from edit_grpo_ref.study.run import run
 from edit_grpo_ref.study.unit import Folders
+from editbench.durable import write_whole
 from editbench.specs import did_you_mean
-from editbench.store import write_whole
 from editbench.types import EditbenchError
 
 FAILED_UNITS, STALE, INTERRUPTED = 3, 5, 130

@@ -17,8 +17,8 @@ from edit_grpo_ref.study.table import PROFILE, Table, mean
 from edit_grpo_ref.study.under_stress import under_stress
 from edit_grpo_ref.study.unit import Folders
 from edit_grpo_ref.study.verdict import Verdict, judge_all
+from editbench.durable import write_whole
 from editbench.report.page import render
-from editbench.store import write_whole
 
 EXAMPLES = "examples.png"
 """Pictures that `study` draws from checkpoints; shown where it stands beside the page."""

@@ -18,8 +18,8 @@ from typing import Any
 
 from edit_grpo_ref.config import Config, NftConfig
 from edit_grpo_ref.study.plan import StudyPlan, Unit
+from editbench.durable import write_whole
 from editbench.records import dumps
-from editbench.store import write_whole
 from editbench.types import EditbenchError
 
 CURVES = ("reward/edit", "reward/keep", "validation/edit", "validation/keep")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
@@ -52,7 +54,8 @@ def program(name: str, about: str) -> typer.Typer:
 def reporter(name: str) -> Callable[[Command], Command]:
     """Return what makes a verb of a program tell its errors.
 
-    They become one line and an exit code: 2 for what the user can mend, 4 for storage, 1 for our own bugs.
+    They become one line and an exit code: 2 for what the user can mend, 4 for storage, 1 for our own bugs; 130 when it
+    was told to stop, with the command that goes on.
     """
 
     def reported(command: Command) -> Command:
@@ -62,8 +65,12 @@ def reporter(name: str) -> Callable[[Command], Command]:
                 return command(*args, **kwargs)
             except (typer.Exit, typer.Abort, BrokenPipeError):  # the last: whoever reads us has seen enough
                 raise
+            except KeyboardInterrupt:
+                print(f"{name}: stopped; what is finished is saved, go on with", file=sys.stderr)
+                print(f"  {_this_command(name)}", file=sys.stderr)
+                raise typer.Exit(130) from None
             except Exception as error:
-                from editbench.store import StorageError
+                from editbench.durable import StorageError
 
                 if _debug:
                     traceback.print_exc()
@@ -77,6 +84,13 @@ def reporter(name: str) -> Callable[[Command], Command]:
         return wrapper
 
     return reported
+
+
+def _this_command(name: str) -> str:
+    """Return the command that this process was started with, as a shell takes it."""
+    started = Path(sys.argv[0])
+    as_module = [sys.executable, "-m", started.parent.name]
+    return shlex.join([*(as_module if started.name == "__main__.py" else [name]), *sys.argv[1:]])
 
 
 app = program(

@@ -39,11 +39,11 @@ def compare(
 
     from editbench import compare as comparing
     from editbench.compare.power import needs
+    from editbench.durable import write_whole
     from editbench.records import dumps
     from editbench.report import comparison as written
     from editbench.report.comparison_terminal import comparison_parts, needs_parts
     from editbench.specs import split_list
-    from editbench.store import write_whole
 
     if difference and not power:
         raise EditbenchError("--difference says what to find with --power: give both")

@@ -126,9 +126,11 @@ def _run_command(score: bool) -> Callable[..., None]:
             describe_plan(plan, json)
             return
         interrupted = follow(plan, score=score)
+        if interrupted and not plan.store.exists():
+            raise KeyboardInterrupt  # before anything was written
         failed = summarise(plan, json, interrupted, score)
         if interrupted:
-            raise typer.Exit(130)
+            raise KeyboardInterrupt
         if Run(plan.store.path).statuses()["not_run"]:  # the worker ended too often
             raise typer.Exit(3)
         allowed = plan.config.fail_on_error
@@ -163,7 +165,7 @@ def score(
     interrupted = follow(plan, edit=False)
     summarise(plan, json, interrupted)
     if interrupted:
-        raise typer.Exit(130)
+        raise KeyboardInterrupt
 
 
 @app.command()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from editbench.board import check_same_scenarios
+from editbench.differences import differences
 from editbench.records import Header, RecordFile, read_records
 from editbench.specs import did_you_mean
-from editbench.store import RunStore, differences
+from editbench.store import RunStore
 from editbench.types import EditbenchError
 
 SHOWN = 4

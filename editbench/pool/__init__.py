@@ -15,10 +15,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 from typing import Any, Protocol
 
+from editbench.cells import Cell, Key, take_in
 from editbench.config import executor_kind
 from editbench.plan import Plan
 from editbench.pool.seated import Chunk, Order, Refusal, pack
-from editbench.store import Cell, Key, take_in
 from editbench.types import EditbenchError
 from editbench.work import Outcome, batch_sizes
 
@@ -126,7 +126,7 @@ class Pool:
                 if not positions:
                     self._exhausted = True
                     return
-                chunk = pack(self._plan, positions, cells, self._order.score)
+                chunk = pack(self._plan, positions, cells)
                 self._given[self._seats[seat].do(chunk)] = seat, self._processes[seat], positions
 
     def _take(self, future: Future[Any], cells: dict[Key, Cell]) -> Iterator[Outcome]:

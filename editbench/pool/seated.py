@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from editbench.cells import Cell, Key
 from editbench.config import RunConfig
+from editbench.differences import differences
 from editbench.images import InvalidImage, decode
 from editbench.plan import Plan, load_plan, scoring_plan
 from editbench.records import Header
-from editbench.store import Cell, Key, differences
+from editbench.scoring import lacks_value
 from editbench.types import EditbenchError, Image
-from editbench.work import Outcome, Work, lacks_value
+from editbench.work import Outcome, Work
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Chunk:
     pngs: Mapping[str, bytes] = field(repr=False)
     """Of these, those that are needed."""
 
-    def has(self, sha256: str) -> bool:
-        """Whether an edit is there."""
+    def has_edit(self, sha256: str, pixels: bool) -> bool:
+        """Whether an edit is there; who sent this has looked at its pixels where that was needed."""
         return sha256 in self.kept
 
     def read_edit(self, sha256: str) -> Image:
@@ -65,26 +67,32 @@ class Chunk:
         return decode(self.pngs[sha256]).image
 
 
-def pack(plan: Plan, positions: tuple[int, ...], cells: Mapping[Key, Cell], score: bool) -> Chunk:
+def pack(plan: Plan, positions: tuple[int, ...], cells: Mapping[Key, Cell]) -> Chunk:
     """Return tasks with what is known of them, of the turns that they go on from, and the edits that this takes."""
     known: dict[Key, Cell] = {}
-    needed: set[str] = set()
+    kept: set[str] = set()
+    pngs: dict[str, bytes] = {}
+
+    def add(key: Key, read: bool) -> None:
+        cell = cells.get(key)
+        if cell is None:
+            return
+        known[key] = cell
+        sha256 = cell.edit["edit_sha256"]
+        if sha256 is not None and plan.store.has_edit(sha256, pixels=read):
+            kept.add(sha256)
+            if read:
+                pngs[sha256] = plan.store.read_png(sha256)
+
     for position in positions:
         place, repeat = divmod(position, plan.config.repeats)
         scenario_id = plan.suite[place].id
         cell = cells.get((scenario_id, repeat))
-        if cell is not None:
-            known[scenario_id, repeat] = cell
-            if score and cell.edit["edit_sha256"] and any(lacks_value(plan, cell, spec) for spec in plan.signatures):
-                needed.add(cell.edit["edit_sha256"])
+        add((scenario_id, repeat), cell is not None and any(lacks_value(plan, cell, spec) for spec in plan.signatures))
         before = None if plan.chains is None else plan.chains.before.get(scenario_id)
-        turn = None if before is None else cells.get((before, repeat))
-        if before is not None and turn is not None:
-            known[before, repeat] = turn
-            needed |= {turn.edit["edit_sha256"]} - {None}
-    hashes = {cell.edit["edit_sha256"] for cell in known.values()}
-    kept = frozenset(sha256 for sha256 in hashes if sha256 is not None and plan.store.has(sha256))
-    return Chunk(positions, known, kept, {sha256: plan.store.read_png(sha256) for sha256 in needed & kept})
+        if before is not None:
+            add((before, repeat), True)
+    return Chunk(positions, known, frozenset(kept), pngs)
 
 
 @dataclass(frozen=True)

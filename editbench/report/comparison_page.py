@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editbench.compare import Comparison, Difference, Duel, Slice
+from editbench.durable import write_whole
 from editbench.report.numbers import ARROWS, decimals, fixed
 from editbench.report.page import render
 from editbench.report.showcase import Showcase, Side, showcase
 from editbench.stats import Estimate
-from editbench.store import write_whole
 
 LARGEST = 2.0
 """Standard deviations at the ends of the forest plot, at most; what lies further is drawn at the end."""

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from editbench.board import Cell, Column, decimal
+from editbench.cells import Cell as JournalCell
+from editbench.cells import Key
 from editbench.images import InvalidImage
 from editbench.records import RecordFile
 from editbench.report.numbers import ARROWS, decimals, explanation, fixed, interval
 from editbench.report.pictures import heat_map, outline, overlay, thumbnail, thumbnail_mask, write_picture
-from editbench.store import Cell as JournalCell
-from editbench.store import Key, RunStore
+from editbench.store import RunStore
 from editbench.types import EditbenchError, Failed, Image, Record, Scenario, Suite, Undefined
 from editbench.values import counts_as
 

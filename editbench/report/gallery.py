@@ -8,13 +8,15 @@ from pathlib import Path
 from statistics import median
 
 from editbench.board import Row, build_boards
+from editbench.cells import Cell as JournalCell
+from editbench.cells import Key
+from editbench.durable import write_whole
 from editbench.records import Header, RecordFile
 from editbench.report.curve import leak_curve
 from editbench.report.edits import Mean, Shot, mean_of, shots_of, to_data
 from editbench.report.page import island, render
 from editbench.report.pictures import ANCHORS, FULL_SCALE
-from editbench.store import Cell as JournalCell
-from editbench.store import Key, RunStore, write_whole
+from editbench.store import RunStore
 from editbench.types import EditbenchError, Suite
 
 PAGE = "index.html"

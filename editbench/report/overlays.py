@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from editbench.durable import write_whole
 from editbench.report.page import render
 from editbench.report.pictures import overlay, thumbnail, thumbnail_mask, write_picture
-from editbench.store import write_whole
 from editbench.suites.benchmark import Benchmark
 from editbench.suites.folder import name_of
 from editbench.toys import Finding

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
 
+from editbench.durable import write_whole
 from editbench.images import encode_png, pixels_sha256
 from editbench.regions import Mask
-from editbench.store import write_whole
 from editbench.types import Image
 
 SIDE = 256

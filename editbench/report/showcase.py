@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editbench.board import RANKING
+from editbench.cells import Cell as JournalCell
+from editbench.cells import Key
 from editbench.compare import Duel
 from editbench.report.edits import Pictures, pictures_of
 from editbench.report.numbers import decimals, fixed
-from editbench.store import Cell as JournalCell
-from editbench.store import Key, RunStore
+from editbench.store import RunStore
 from editbench.types import Record, Suite
 from editbench.values import scenario_means
 

@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(told, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    from editbench.store import StorageError
+    from editbench.durable import StorageError
 
     with pytest.raises(StorageError, match="No space left"):
         train(configure(Config, None, told(steps=4)))
