@@ -15,7 +15,7 @@ LAYERS = (
     ("regions",),
     ("types",),
     ("specs", "colours", "images", "records", "built_in"),
-    ("registry", "masks", "transport", "surroundings", "lifeline"),
+    ("registry", "masks", "transport", "surroundings", "lifeline", "verdicts"),
     # L1
     ("suites", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
     ("editors", "store", "published"),
