@@ -48,6 +48,11 @@ class Verdict:
         return dumps(asdict(self)).encode() + b"\n"
 
 
+def level_of(verdict: Verdict | None) -> Level:
+    """Return what a board says of a run: what it reports of itself, unless there is a verdict."""
+    return "self-reported" if verdict is None else verdict.level
+
+
 def path_of(records: Path) -> Path:
     """Return where the verdict of a record file is, or that of a run directory."""
     if records.is_dir():

@@ -20,6 +20,8 @@ SHARE = 0.1
 """Above this share of edits, and with more than one, copies are a problem; a single coincidence is a remark."""
 BORDER = 0.9
 """An edit ends where the mask ends if this share of the mask's outermost pixels changed, and no pixel beyond them."""
+PIXELS = 2
+"""So many of them, at least, must be no part of what the target changes."""
 CONFINED = 0.5
 """Above this share of telling edits that end where the mask ends, the mask was used."""
 TELLING = 5
@@ -39,8 +41,8 @@ class Seen:
     contained: bool | None
     """No pixel outside the mask changed, and some inside did; None if nothing changed or there is no such border."""
     confined: bool | None
-    """And the change goes right up to the mask's border; None also where the target's own change does that, so that
-    whoever finds the object and edits it well ends there too."""
+    """And the change goes right up to the mask's border, where nothing but the mask ends; None also if there is no such
+    place: where the object that is edited fills its mask, whoever finds it and edits it well ends there too."""
 
 
 def look(sample: Sample, sha256: str, repeat: int) -> Seen:
@@ -53,8 +55,9 @@ def look(sample: Sample, sha256: str, repeat: int) -> Seen:
     contained = confined = None
     if changed.any() and mask.any() and not mask.all():
         contained = not bool((changed & ~mask).any())
-        if wanted is None or not _fills(wanted, mask):
-            confined = contained and _fills(changed, mask)
+        telling = _telling(mask, wanted)
+        if np.count_nonzero(telling) >= PIXELS:
+            confined = contained and bool(changed[telling].mean() >= BORDER)
     return Seen((scenario.id, repeat), sha256, not bool(changed.any()), same, contained, confined)
 
 
@@ -63,12 +66,12 @@ def _changed(image: Image, source: Image) -> npt.NDArray[np.bool_]:
     return changed
 
 
-def _fills(changed: npt.NDArray[np.bool_], mask: Mask) -> bool:
-    """Whether a change takes the outermost pixels of a mask."""
+def _telling(mask: Mask, wanted: npt.NDArray[np.bool_] | None) -> Mask:
+    """Return the outermost pixels of a mask, without those that the target changes."""
     from scipy.ndimage import binary_dilation
 
-    outermost = mask & binary_dilation(~mask, np.ones((3, 3)))
-    return bool(changed[outermost].mean() >= BORDER)
+    outermost: Mask = mask & binary_dilation(~mask, np.ones((3, 3)))
+    return outermost if wanted is None else outermost & ~wanted
 
 
 def of_sources(edits: Sequence[Seen]) -> Iterator[str]:
