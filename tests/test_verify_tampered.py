@@ -240,7 +240,9 @@ def test_one_copy_of_the_target_is_a_remark(run):
     tamper(run, take)
     verdict = verify_run(run)
     assert verdict.problems == ()
-    assert any("1 of 18 edits (5.6%) are each the suite's target" in remark for remark in verdict.remarks), verdict.remarks
+    assert any("1 of 18 edits (5.6%) are each the suite's target" in remark for remark in verdict.remarks), (
+        verdict.remarks
+    )
 
 
 @pytest.mark.parametrize("kind", ["run", "record file", "leaderboards"])

@@ -107,10 +107,10 @@ def _verdict(
         declared.check_metrics(plan, file),
         declared.check_canaries(run, plan),
         edits.of_masks(seen, file.header.editor.mask_access),
-        edits.of_others(seen, edits.edits_of_others(against, file)),
     ]
-    if editor is None or not getattr(editor, "control", False):
+    if editor is None or not getattr(editor, "control", False):  # of a control, everybody knows what it copies
         parts += [([], [*edits.of_sources(seen)]), edits.of_targets(seen)]
+        parts.append(edits.of_others(seen, edits.edits_of_others(against, file)))
     again = None
     if editor is not None and kept:
         again = judge(make_again(plan, editor, kept, cells, verdict.beacon))
