@@ -141,6 +141,8 @@ def locked(folder: Path, active: bool) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
     try:
+        for left in [*folder.glob(".*.tmp"), *folder.glob("grids/.*.tmp")]:  # by a process that was killed
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

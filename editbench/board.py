@@ -13,6 +13,7 @@ from editbench.records import EditorInfo, MetricInfo, RecordFile, SuiteInfo
 from editbench.stats import Estimate, estimate, front, rank_ranges
 from editbench.types import EditbenchError, Failed, Record, Undefined
 from editbench.values import Profile, bounds_of, mean_profile, scenario_means, seed_sd, value_of
+from editbench.verdicts import Verdict
 
 RANKING = "composite"
 """The metric that ranks a board; without a value of it, rows stand in the order of their labels."""
@@ -75,6 +76,8 @@ class Row:
     """First and last of the ranks that it has in 95 % of the resamples of the suite's clusters; None without a rank."""
     on_front: bool | None = None
     """Whether no other run is better in both success and fidelity; None for what has no place among them."""
+    verdict: Verdict | None = None
+    """What a verification found of these very records; None if there was none."""
 
     @cached_property
     def total(self) -> int:

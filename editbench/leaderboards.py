@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from editbench.board import Board, build_boards
@@ -24,13 +25,13 @@ from editbench.specs import slug
 from editbench.splits import GroupBy, split
 from editbench.store import RunStore
 from editbench.types import EditbenchError, Suite
+from editbench.verdicts import SUFFIXES, Verdict, read_verdicts
 
 PAGE = "index.html"
 SCHEMA = "schema.json"
 """What the columns of the CSVs hold."""
 PUBLISHED, PUBLISHED_PAGE = "published", "published.html"
 """The folder with the tables of others, and the page that shows them beside our boards."""
-SUFFIXES = (".jsonl", ".jsonl.gz")
 NAMED = {"edit_grpo_ref@1": "shapes@1:size=64,categories=background+recolour+remove"}
 """Boards that are not named for their suite, and their suites. They have hundreds of rows and a report of their own
 (`edit-grpo-ref study`), so they are not on the page."""
@@ -42,7 +43,7 @@ def is_folder(path: Path) -> bool:
 
 
 def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
-    """Build boards from run directories, record files and leaderboards folders.
+    """Build boards from run directories, record files and leaderboards folders, with the verdicts that they hold.
 
     Args:
         paths: where records are.
@@ -53,7 +54,9 @@ def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
     """
     files: list[RecordFile] = []
     boards: list[Board] = []
+    verdicts: dict[str, Verdict] = {}
     for path in paths:
+        verdicts |= read_verdicts(_record_paths(path) if is_folder(path) else [path])
         if is_folder(path):
             committed = _committed(path)
             boards += [board for name in NAMED for board in _build(committed.pop(name, ()), by)]
@@ -62,7 +65,7 @@ def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
             files.append(read_records(path))
         else:
             files.append(RunStore(path).records())
-    return _build(files, by) + boards
+    return _verified(_build(files, by) + boards, verdicts)
 
 
 def published_beside(paths: Iterable[Path]) -> tuple[PublishedCell, ...]:
@@ -200,7 +203,7 @@ def _suite_of_run(path: Path) -> Suite:
 def _committed(folder: Path) -> dict[str, list[RecordFile]]:
     """Return the record files of a leaderboards folder by the name of their board."""
     found: dict[str, list[RecordFile]] = {}
-    for path in sorted(p for suffix in SUFFIXES for p in (folder / "records").glob(f"*/*{suffix}")):
+    for path in _record_paths(folder):
         file = read_records(path)
         problem = _problem(path, file)
         if problem:
@@ -209,6 +212,18 @@ def _committed(folder: Path) -> dict[str, list[RecordFile]]:
     if not found:
         raise EditbenchError(f"{folder / 'records'} has no record files")
     return found
+
+
+def _record_paths(folder: Path) -> list[Path]:
+    return sorted(p for suffix in SUFFIXES for p in (folder / "records").glob(f"*/*{suffix}"))
+
+
+def _verified(boards: Iterable[Board], verdicts: Mapping[str, Verdict]) -> list[Board]:
+    """Return boards whose rows have the verdicts on their records, and on no others."""
+    return [
+        replace(board, rows=tuple(replace(row, verdict=verdicts.get(row.records_sha256)) for row in board.rows))
+        for board in boards
+    ]
 
 
 def _problem(path: Path, file: RecordFile) -> str | None:
@@ -229,7 +244,8 @@ def _problem(path: Path, file: RecordFile) -> str | None:
 
 
 def _boards(folder: Path) -> dict[str, Board]:
-    return {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
+    found = {name: build_boards(files)[0] for name, files in _committed(folder).items()}  # one suite a folder
+    return dict(zip(found, _verified(found.values(), read_verdicts(_record_paths(folder))), strict=True))
 
 
 def _published_page(

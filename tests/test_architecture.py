@@ -15,7 +15,7 @@ LAYERS = (
     ("regions",),
     ("types",),
     ("specs", "colours", "images", "records", "built_in"),
-    ("registry", "masks", "transport", "surroundings", "lifeline", "stopping"),
+    ("registry", "masks", "transport", "surroundings", "lifeline", "stopping", "verdicts"),
     # L1
     ("durable",),
     ("claims", "differences", "cells"),

@@ -412,6 +412,7 @@ def test_the_table_says_of_each_number_what_it_is(tmp_path):
         "complete": "false",
         "coverage": "0.75",
         "failed": "1",
+        "verified": "self-reported",
         "metric": PSNR,
         "metric_version": "3",
         "signature": file.header.signature(PSNR),

@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import editbench as eb
 from editbench import leaderboards
 from editbench.demo import EDITORS, NETWORKS, PIXELS, TRAINED, WITHOUT_TARGETS
 from editbench.records import read_records, record_to_json
+from editbench.verdicts import SUFFIXES, Verdict, level_of, path_of, read_verdicts
+from editbench.verify import verify_run, write_verdict
 
 ROOT = Path(__file__).parents[1] / "leaderboards"
 SUITES = ("shapes@1", "photos@1")
@@ -292,3 +295,69 @@ def test_a_board_with_a_name_of_its_own_has_a_table_and_stays_off_the_page(tmp_p
     shutil.move(folder / "identity.jsonl", copy / "records" / "shapes@1" / "other.jsonl")
     with pytest.raises(eb.EditbenchError, match=r"belong into records/shapes@1:size=64,categories="):
         leaderboards.load([copy])
+
+
+def verdict_of(records, **changes):
+    """A verdict on these records, kept beside them."""
+    found = Verdict("regenerated", read_records(records).sha256, "0.1", "a beacon", 79, 79, 16)
+    path_of(records).write_bytes(replace(found, **changes).line())
+
+
+def verified(folder):
+    with (folder / "photos@1.csv").open(encoding="utf-8", newline="") as file:
+        return {row["label"]: row["verified"] for row in csv.DictReader(file)}
+
+
+def test_a_verdict_is_shown_for_the_records_that_it_is_about_and_for_no_others(tmp_path):
+    copy = copied(tmp_path)
+    for path in (copy / "records" / "photos@1").glob("*.verdict.json"):
+        path.unlink()
+    blur, noise = (copy / "records" / "photos@1" / f"{label}.jsonl.gz" for label in ("blur", "noise"))
+    verdict_of(blur)
+    verdict_of(noise, records_sha256="0" * 64)
+    assert leaderboards.check(copy)
+    leaderboards.write(copy)
+    found = verified(copy)
+    assert found.pop("blur") == "regenerated"
+    assert set(found.values()) == {"self-reported"}
+    (board,) = leaderboards.load([blur])
+    assert [row.verdict.beacon for row in board.rows] == ["a beacon"]
+    page = (copy / "index.html").read_text("utf-8")
+    assert "79 of 79 edits scored again, 16 made again by editbench 0.1, drawn by the beacon a beacon" in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"level": "certified"}, "no verdict \\(level: "),
+        ({"cells": "79"}, "no verdict \\(cells: "),
+        ({"problems": ["a value"]}, "regenerated, but with problems"),
+    ],
+)
+def test_a_verdict_that_cannot_be_read_is_refused_by_name(tmp_path, changes, words):
+    copy = copied(tmp_path)
+    records = copy / "records" / "photos@1" / "blur.jsonl.gz"
+    verdict_of(records, **changes)
+    with pytest.raises(eb.EditbenchError, match=rf"blur\.verdict\.json: {words}"):
+        leaderboards.check(copy)
+    path_of(records).write_text("{")
+    with pytest.raises(eb.EditbenchError, match=r"blur\.verdict\.json: malformed JSON"):
+        leaderboards.check(copy)
+
+
+def test_every_committed_verdict_counts():
+    verdicts = sorted((ROOT / "records").glob("*/*.verdict.json"))
+    assert verdicts
+    for path in verdicts:
+        name = path.name.removesuffix(".verdict.json")
+        (records,) = (
+            path.with_name(f"{name}{suffix}") for suffix in SUFFIXES if path.with_name(f"{name}{suffix}").exists()
+        )
+        assert read_verdicts([records]).keys() == {read_records(records).sha256}, path
+
+
+def test_a_run_directory_has_its_verdict_in_it(tmp_path):
+    run = eb.run("jpeg", "shapes@1:size=32", ["mae:region=keep"], each=1, output_dir=str(tmp_path / "run")).path
+    assert level_of(leaderboards.load([run])[0].rows[0].verdict) == "self-reported"
+    write_verdict(run, verify_run(run, regenerate=12, beacon="b"))
+    assert level_of(leaderboards.load([run])[0].rows[0].verdict) == "regenerated"

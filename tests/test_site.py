@@ -144,7 +144,7 @@ def test_a_label_that_looks_like_nothing_stays_a_label(tmp_path):
 
 
 def test_the_wide_view_has_a_row_a_run_and_every_number_of_the_long_table():
-    records = sorted((ROOT / "records" / "photos@1").iterdir())[:3]
+    records = sorted((ROOT / "records" / "photos@1").glob("*.gz"))[:3]
     boards = build_boards(read_records(path) for path in records)
     long = list(csv.DictReader(to_csv(boards[0]).splitlines()))
     wide = {row["label"]: row for row in csv.DictReader(to_wide(boards).splitlines())}

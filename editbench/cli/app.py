@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import shlex
 import sys
 import traceback
@@ -35,6 +36,9 @@ def _root(
 ) -> None:
     global _debug
     _debug = debug
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not cost a run
 
 
 def program(name: str, about: str) -> typer.Typer:

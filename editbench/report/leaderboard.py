@@ -18,6 +18,7 @@ from editbench.report.page import render, visible
 from editbench.report.published import KEY, Beside, beside, without_board
 from editbench.report.scatter import Scatter, scatter
 from editbench.specs import slug
+from editbench.verdicts import level_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Line:
     row: Row
     numbers: tuple[Number | None, ...]
     statuses: str
+    verified: str
+    verdict: str
+    """What was verified, and by which version."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,18 @@ def _counts(cell: Cell) -> str:
 
 def _line(row: Row, heads: Iterable[Head]) -> Line:
     numbers = tuple(_number(row, head) if head.column in row.cells else None for head in heads)
-    return Line(row, numbers, "\n".join(f"{status}: {count}" for status, count in sorted(row.statuses.items())))
+    statuses = "\n".join(f"{status}: {count}" for status, count in sorted(row.statuses.items()))
+    return Line(row, numbers, statuses, level_of(row.verdict), _verdict(row))
+
+
+def _verdict(row: Row) -> str:
+    found = row.verdict
+    if found is None:
+        return "nobody has verified these records"
+    drawn = f", drawn by the beacon {found.beacon}" if found.beacon else ""
+    again = f"{found.recomputed} of {found.cells} edits scored again, {found.regenerated} made again"
+    problems = f"; {len(found.problems)} problems" if found.problems else ""
+    return f"{again} by editbench {found.editbench}{drawn}{problems}"
 
 
 def _number(row: Row, head: Head) -> Number:

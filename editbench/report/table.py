@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from editbench.board import Board, Column, decimal
 from editbench.types import EditbenchError
+from editbench.verdicts import level_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ FIELDS = (
     Field("complete", "boolean", "whether everything that can be tried was tried and scored"),
     Field("coverage", "number", "share of edits that were tried, 0 to 1"),
     Field("failed", "integer", "edits that were tried and failed"),
+    Field("verified", "string", "self-reported, recomputed or regenerated: what a verification of these records found"),
     Field("metric", "string", "spec of the metric"),
     Field("metric_version", "integer", "version of the metric"),
     Field("signature", "string", "numbers of one metric with different signatures cannot be compared"),
@@ -156,6 +158,7 @@ def to_csv(board: Board) -> str:
                 "complete": str(row.complete).lower(),
                 "coverage": decimal(row.coverage),
                 "failed": row.failed,
+                "verified": level_of(row.verdict),
                 "metric": column.metric,
                 "metric_version": cell.info.version,
                 "signature": column.signature,

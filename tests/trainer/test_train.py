@@ -501,3 +501,40 @@ def test_region_weights_are_the_ones_of_credit(told):
     mask = torch.from_numpy(np.stack([scenario.mask for scenario in scenarios]))
     edit, keep = credit.region_weights(mask, (8, 8), 1, 0.2)
     assert torch.equal(found["edit"], edit) and torch.equal(found["keep"], keep)
+
+
+def test_a_reward_service_that_goes_down_masks_its_samples_and_gives_no_reward_of_0(trained, tmp_path):
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    asked = []
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(len(request["samples"]))
+            up = len(asked) <= 2
+            body = json.dumps({"values": [7.0 + number for number in range(asked[-1])]}).encode() if up else b"down"
+            self.send_response(200 if up else 503)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        reward = f"[http://127.0.0.1:{server.server_address[1]}/reward]"
+        log = trained(steps=4, reward_edit=reward, output_dir=str(tmp_path / "down"))
+    finally:
+        server.shutdown()
+        server.server_close()
+    up = [line for line in log if not line["failed"]]
+    down = [line for line in log if sum(line["failed"].values()) == 12]
+    assert up and down
+    assert all("HTTP 503" in reason for line in down for reason in line["failed"])
+    assert all(line["reward/edit"] >= 7 for line in up)
+    assert all("reward/edit" not in line and line["grad_norm"] == 0 for line in down)
