@@ -7,7 +7,8 @@ from pathlib import Path
 
 from editbench.board import Board, build_boards
 from editbench.compare import Compared, Comparison
-from editbench.plan import LABEL, RunConfig, chosen_suite, read_config
+from editbench.names import LABEL
+from editbench.plan import RunConfig, chosen_suite, read_config
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
 from editbench.records import RecordFile, read_records

@@ -17,7 +17,9 @@ from editbench.images import AlignPolicy
 from editbench.isolation import MAX_DEATHS, Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
+from editbench.names import LABEL, LABEL_RULE, shown
 from editbench.placement import leaf_of, place_editor
+from editbench.reading import read_json_file, read_yaml
 from editbench.recipes import config_path
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of
@@ -25,9 +27,6 @@ from editbench.specs import did_you_mean, slug
 from editbench.store import RunStore
 from editbench.suites import Selection, load_suite, select_each, select_first, select_ids
 from editbench.types import Answers, AnyEditor, EditbenchError, Metric, Suite
-
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()\[\]+-]{0,63}")
-"""No leading sign (a spreadsheet would see a formula), no markup, no control characters."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,14 @@ class RunConfig:
 
         for name in data:
             if name not in NAMES:
-                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
+                raise EditbenchError(f"unknown option {shown(name)}{did_you_mean(str(name), NAMES)}")
         if isinstance(data.get("metrics"), list):
             data = {**data, "metrics": ",".join(map(str, data["metrics"]))}
         if isinstance(data.get("memory_limit"), int):
             data = {**data, "memory_limit": str(data["memory_limit"])}
         if isinstance(asked := data.get("batch_size"), str) and asked != "auto" and not asked.isdecimal():
             raise EditbenchError(
-                f"batch_size: {asked!r}, expected a whole number or auto{did_you_mean(asked, ['auto'])}"
+                f"batch_size: {shown(asked)}, expected a whole number or auto{did_you_mean(asked, ['auto'])}"
             )
         if isinstance(data.get("sample_id"), str):
             data = {**data, "sample_id": [data["sample_id"]]}
@@ -109,7 +108,7 @@ class RunConfig:
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "configuration"
-            raise EditbenchError(f"{name}: {first['msg']} (got {first.get('input')!r})") from None
+            raise EditbenchError(f"{name}: {first['msg']} (got {shown(first.get('input'))})") from None
 
 
 NAMES = frozenset(f.name for f in fields(RunConfig))
@@ -175,9 +174,7 @@ def make_plan(
     canonical = spec_of(chosen)
     label = config.label or (canonical if LABEL.fullmatch(canonical) else slug(canonical))
     if not LABEL.fullmatch(label):
-        raise EditbenchError(
-            f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
-        )
+        raise EditbenchError(f"label {shown(label)}, expected {LABEL_RULE}")
     whole = suite
     while isinstance(whole, Selection):
         whole = whole.suite
@@ -198,6 +195,7 @@ def make_plan(
         align=config.align,
         metrics={},
     )
+    header.check()
     store = RunStore(path or here / "runs" / slug(suite.name) / slug(label))
     store.refuse_another(header)
     loaded = {**loaded, **_recorded_metrics(store, loaded)}
@@ -278,22 +276,16 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         EditbenchError: if the file cannot be read or is not a mapping.
     """
-    import yaml
-
     path = config_path(path)
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise EditbenchError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise EditbenchError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except yaml.YAMLError as error:
-        raise EditbenchError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
+    data = read_json_file(path) if path.suffix == ".json" else read_yaml(path)
     if isinstance(data, dict) and isinstance(data.get("config"), dict):
         data = {name: value for name, value in data["config"].items() if value not in (None, [])}
     if not isinstance(data, dict):
         raise EditbenchError(f"{path}: {type(data).__name__}, expected options as `name: value`")
-    return {str(name).replace("-", "_"): value for name, value in data.items()}
+    found = {str(name).replace("-", "_"): value for name, value in data.items()}
+    if len(found) < len(data):
+        raise EditbenchError(f"{path}: an option stands twice, once with '-' and once with '_'")
+    return found
 
 
 def plan_of_run(path: Path, more_metrics: str | None = None) -> Plan:

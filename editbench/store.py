@@ -15,6 +15,8 @@ from filelock import FileLock, Timeout
 
 from editbench import journal
 from editbench.images import InvalidImage, decode, encode_png, pixels_sha256
+from editbench.names import shown
+from editbench.reading import JSON_BYTES, TooMuch, read_limited
 from editbench.records import (
     Header,
     InvalidRecords,
@@ -115,10 +117,10 @@ class RunStore:
         if not path.is_file():
             raise InvalidRecords(f"no run in {self.path} (no run.json)")
         try:
-            data = loads(path.read_bytes())
+            data = loads(read_limited(path, JSON_BYTES))
             if not isinstance(data, dict):
                 raise ValueError("not an object")
-        except ValueError as error:
+        except (ValueError, TooMuch) as error:
             raise InvalidRecords(f"{path}: malformed JSON ({error})") from error
         return data
 
@@ -234,6 +236,9 @@ class RunStore:
             key = event["scenario_id"], event["repeat"]
             if event["type"] == "edit":
                 cells[key] = Cell(event)
+            elif unknown := set(event["values"]) - signatures.keys():
+                what = f"a value of {shown(min(unknown))} without the line that says of which version"
+                raise InvalidRecords(f"{self.path}: {what}")
             elif key in cells:
                 cells[key].add(event["values"], signatures)
         return cells

@@ -12,8 +12,9 @@ GLOSSARY = ROOT / "editbench" / "types.py"
 """The nouns stand together, declarations only."""
 
 LAYERS = (
-    ("regions",),
+    ("regions", "names"),
     ("types",),
+    ("reading",),
     ("specs", "colours", "images", "records", "built_in"),
     ("registry", "masks", "transport", "surroundings", "lifeline"),
     # L1
