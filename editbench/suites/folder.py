@@ -20,6 +20,7 @@ from editbench.records import loads
 from editbench.regions import Mask
 from editbench.registry import bare
 from editbench.specs import did_you_mean
+from editbench.suites.pictures import inside
 from editbench.types import Content, EditbenchError, Image, Scenario, Suite
 
 MANIFEST = "scenarios.jsonl"
@@ -248,18 +249,8 @@ def _read_mask(item: Mapping[str, Any], root: Path) -> AcceptedMask:
 
 def _accepted(item: Mapping[str, Any], name: str, root: Path, read: Callable[[Path], Read]) -> Read:
     try:
-        return read(_inside(root, item[name]))
+        return read(inside(root, item[name]))
     except InvalidImage as error:
         raise InvalidImage(f"{name} {item[name]!r}: {error}") from error
     except OSError as error:
         raise InvalidImage(f"{name} {item[name]!r}: {error.strerror}") from error
-
-
-def _inside(root: Path, text: str) -> Path:
-    try:
-        path = (root / text).resolve()
-    except RuntimeError:  # Python before 3.13
-        raise InvalidImage("a link that leads back to itself") from None
-    if not path.is_relative_to(root.resolve()):
-        raise InvalidImage("a link that leads out of the suite's folder")
-    return path

@@ -1,13 +1,14 @@
 """What every fuzzed parser shares: a budget of inputs, a watch over time and memory, and what counts as broken.
 
-A parser reads bytes. It returns a value, or raises what its callers handle; anything else is a *crash*. It may take some
-seconds of processor time (else a *hang*) and some memory (else a *bomb*). What it returns is checked by the same
+A parser reads bytes. It returns a value, or raises what its callers handle; anything else is a *crash*. It may take
+some seconds of processor time (else a *hang*) and some memory (else a *bomb*). What it returns is checked by the same
 function: an AssertionError is a *silent acceptance*, of content that contradicts its own checksum, schema or rules.
 """
 
 import contextlib
 import hashlib
 import random
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ SECONDS = 10
 """Of processor time for one input: generous, for machines are busy, and what hangs does so for ever."""
 BYTES = 200_000_000
 """By which the peak of resident memory may grow on one input."""
+ROOM = 3_000_000_000
+"""Bytes of addresses that all inputs of a parser together may take; beyond it, memory errors are raised."""
 FOUND = Path(__file__).parents[1] / "found"
 """Inputs that were broken once, a folder for each parser; they are read in every run."""
 
@@ -82,6 +85,8 @@ def try_one(parser, data, folder):
     except parser.refuses as error:
         said = str(error)
         accepted = False
+        if starved(error):
+            raise report(parser, data, folder, "bomb: out of memory") from error
         if len(said) > 4000 or "\n" in said:
             raise report(parser, data, folder, f"message of {len(said)} characters or several lines") from error
     except Hang:
@@ -103,6 +108,13 @@ def report(parser, data, folder, what):
     return Broken(f"{parser.name}: {what}; {len(data)} bytes, {data[:300]!r}, in {path}")
 
 
+def starved(error):
+    """Whether memory ran out, told from an error and those that it was raised from."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 @contextlib.contextmanager
 def watch():
     """Turn the end of an input's processor time into `Hang`; the timer of pytest-timeout is another one."""
@@ -111,9 +123,14 @@ def watch():
         raise Hang
 
     before = signal.signal(signal.SIGVTALRM, over)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    if Path("/proc/self/statm").exists():  # a bomb must not take the machine with it
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM, limits[1]))
     try:
         yield
     finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
 

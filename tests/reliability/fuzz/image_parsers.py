@@ -1,13 +1,13 @@
 """Parsers of pictures and masks, under a cap of pixels so low that a bomb is one that exceeds a few megabytes."""
 
 import numpy as np
+from fuzz.engine import Parser
+from fuzz.pictures import contradictions, masks, mutate_jpeg, mutate_png, mutate_webp, pictures
+from fuzz.texts import mutate_bytes
 
 from editbench import images
 from editbench.images import FORMATS, InvalidImage, decode, encode_png
 from editbench.masks import decode_mask
-from fuzz.engine import Parser
-from fuzz.pictures import contradictions, masks, mutate_jpeg, mutate_png, mutate_webp, pictures
-from fuzz.texts import mutate_bytes
 
 MAGIC = {"PNG": b"\x89PNG", "JPEG": b"\xff\xd8", "WEBP": b"RIFF"}
 assert set(MAGIC) == set(FORMATS)
@@ -74,3 +74,6 @@ def _mixed(seeds):
         return mutate_bytes(draw, made, odd) if draw.random() < 0.8 else made
 
     return mutate
+
+
+FACTORIES = {parser.name: (lambda parser=parser: parser) for parser in parsers()}

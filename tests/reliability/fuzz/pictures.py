@@ -5,9 +5,8 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin
-
 from fuzz.texts import mutate_bytes
+from PIL import Image, ImageCms, PngImagePlugin
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HEIGHT, WIDTH = 20, 24
@@ -197,7 +196,7 @@ def mutate_jpeg(draw, data, seeds):
 
 
 def mutate_webp(draw, data, seeds):
-    """Return a WebP with its chunks mutated, doubled, lost or of another length; the outer length right in most cases."""
+    """Return a WebP with chunks mutated, doubled, lost or of another length; the outer length is mostly right."""
     if draw.random() < 0.4:
         return mutate_bytes(draw, data, seeds)
     parts, at = [], 12

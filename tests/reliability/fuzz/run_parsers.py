@@ -8,7 +8,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from fuzz.engine import Parser
+from fuzz.texts import contradictions, mutate_bytes, mutate_json, mutate_lines, plain_json
 
+from edit_grpo_ref.study.plan_file import load_plan
 from editbench import journal
 from editbench.names import ID, LABEL
 from editbench.plan import RunConfig, read_config
@@ -27,9 +30,6 @@ from editbench.registry import create, spec_of
 from editbench.specs import SpecError, parse, quote, slug, split_list
 from editbench.store import RunStore
 from editbench.types import Detailed, EditbenchError, Failed, Record, Undefined
-from edit_grpo_ref.study.plan_file import load_plan
-from fuzz.engine import Parser
-from fuzz.texts import contradictions, mutate_bytes, mutate_json, mutate_lines, plain_json
 
 HERE = Path(tempfile.mkdtemp(prefix="fuzz-"))
 HASH = hashlib.sha256(b"x").hexdigest()
@@ -119,8 +119,20 @@ def packed(draw, data, seeds):
 
 
 def events():
-    edit = {"type": "edit", "scenario_id": "a", "cluster": "a", "category": "edit", "repeat": 0, "edit_status": "ok",
-            "edit_sha256": HASH, "pixels_sha256": HASH, "reason": None, "turn": 1, "flags": [], "seconds": 0.5}  # fmt: skip
+    edit = {
+        "type": "edit",
+        "scenario_id": "a",
+        "cluster": "a",
+        "category": "edit",
+        "repeat": 0,
+        "edit_status": "ok",
+        "edit_sha256": HASH,
+        "pixels_sha256": HASH,
+        "reason": None,
+        "turn": 1,
+        "flags": [],
+        "seconds": 0.5,
+    }
     signature = header().signature("psnr:region=keep")
     score = {"type": "score", "scenario_id": "a", "repeat": 0, "values": {"psnr:region=keep": {"value": 30.5}}}
     failed = {
@@ -195,11 +207,38 @@ batch_size: auto
 same_seed: true
 memory_limit: 8GB
 """
-YAML_WORDS = (b"&a ", b"*a", b"!!python/object/apply:os.system [id]", b"!!int x", b"2001-13-45", b".inf", b".nan", b"? ", b"- ",
-              b"<<: ", b"!!binary x", b"%YAML 9", b"---\n", b"...", b"[" * 2000, b"{a: " * 500, b"0x", b"1:2:3", b"|\n", b"\t",
-              b"limit: 3\n", b"!!timestamp x", b"!!set {a, b}", b"!!omap [a: 1]", b"!!float .", b"!!bool x", b"=", b"~",
-              b"a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d "
-              b"[*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e]\n")  # fmt: skip
+YAML_WORDS = (
+    b"&a ",
+    b"*a",
+    b"!!python/object/apply:os.system [id]",
+    b"!!int x",
+    b"2001-13-45",
+    b".inf",
+    b".nan",
+    b"? ",
+    b"- ",
+    b"<<: ",
+    b"!!binary x",
+    b"%YAML 9",
+    b"---\n",
+    b"...",
+    b"[" * 2000,
+    b"{a: " * 500,
+    b"0x",
+    b"1:2:3",
+    b"|\n",
+    b"\t",
+    b"limit: 3\n",
+    b"!!timestamp x",
+    b"!!set {a, b}",
+    b"!!omap [a: 1]",
+    b"!!float .",
+    b"!!bool x",
+    b"=",
+    b"~",
+    b"a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d "
+    b"[*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e]\n",
+)
 
 
 def mutate_yaml(draw, data, seeds):
@@ -223,13 +262,58 @@ def check_study(data):
 
 # ----------------------------------------------------------------------------------------------------- specs
 
-SPECS = ("psnr:region=keep", "target:ssim,region=edit", "changed:region=edit,tau=0.1", "composite", "noop", "mae:region=band",
-         "legacy_pie:psnr_unedit", "delta_e:region=all", 'ssim:region=keep,"a,b"', "seam_z", "leak_auc", "success")  # fmt: skip
-OTHERS = ("paste:editor=[recolor:leak=0.3],feather=4", "folder:data/x y", "http://127.0.0.1:1/x,timeout=9", "a/b.py:Name:x=1",
-          'command:[python x.py {request} {out}],batch_size=4', "module.part:Name", "shapes@1:size=64,categories=recolour+remove",
-          'folder:"a\\"b,[c]"')  # fmt: skip
-SPEC_WORDS = (b",", b":", b"=", b"[", b"]", b'"', b"region=", b"keep", b"1e999", b"nan", b"none", b"-1", b"9" * 30, b"\\", b" ",
-              b"\0", b"\n", b"tau=", b"x=", "é".encode(), b"psnr", b"[[[[", b'"\\ud800"', b"1_0", b"true", b"0x1")  # fmt: skip
+SPECS = (
+    "psnr:region=keep",
+    "target:ssim,region=edit",
+    "changed:region=edit,tau=0.1",
+    "composite",
+    "noop",
+    "mae:region=band",
+    "legacy_pie:psnr_unedit",
+    "delta_e:region=all",
+    'ssim:region=keep,"a,b"',
+    "seam_z",
+    "leak_auc",
+    "success",
+)
+OTHERS = (
+    "paste:editor=[recolor:leak=0.3],feather=4",
+    "folder:data/x y",
+    "http://127.0.0.1:1/x,timeout=9",
+    "a/b.py:Name:x=1",
+    "command:[python x.py {request} {out}],batch_size=4",
+    "module.part:Name",
+    "shapes@1:size=64,categories=recolour+remove",
+    'folder:"a\\"b,[c]"',
+)
+SPEC_WORDS = (
+    b",",
+    b":",
+    b"=",
+    b"[",
+    b"]",
+    b'"',
+    b"region=",
+    b"keep",
+    b"1e999",
+    b"nan",
+    b"none",
+    b"-1",
+    b"9" * 30,
+    b"\\",
+    b" ",
+    b"\0",
+    b"\n",
+    b"tau=",
+    b"x=",
+    "é".encode(),
+    b"psnr",
+    b"[[[[",
+    b'"\\ud800"',
+    b"1_0",
+    b"true",
+    b"0x1",
+)
 
 
 def check_spec(data):
@@ -270,8 +354,8 @@ def parsers():
         Parser("records-packed", [gzip.compress(lines, mtime=0)], check_records, refused, packed, 3000, 60),
         Parser("journal", [told], check_journal, refused, mutate_journal, 10_000, 300),
         Parser("run-json", [run_json()], check_run_json, (EditbenchError,), mutate_json, 8000, 250),
-        Parser("config", [YAML, run_json()], check_config, (EditbenchError,), mutate_yaml, 5000, 150),
-        Parser("study-plan", plans, check_study, (EditbenchError,), mutate_yaml, 300, 10),
+        Parser("config", [YAML, run_json()], check_config, (EditbenchError,), mutate_yaml, 2500, 60),
+        Parser("study-plan", plans, check_study, (EditbenchError,), mutate_yaml, 300, 5),
         Parser(
             "spec",
             [spec.encode() for spec in (*SPECS, *OTHERS, ",".join(SPECS[:4]))],
@@ -282,3 +366,6 @@ def parsers():
             500,
         ),
     ]
+
+
+FACTORIES = {parser.name: (lambda parser=parser: parser) for parser in parsers()}
