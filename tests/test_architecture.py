@@ -23,7 +23,7 @@ LAYERS = (
     # L2
     ("execute",),
     ("worker", "isolation", "batches"),
-    ("placement",),
+    ("placement", "connections"),
     # L3
     ("chains",),
     ("plan", "serve"),

@@ -37,7 +37,9 @@ def mutate_tensors(draw, data, seeds):
 def saved():
     tensors = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(2)}
     config = {"policy": "tiny", "steps": 5, "learning_rate": 1e-3, "metrics": ["a"], "none": None}
-    found = Checkpoint(3, "tiny", ("psnr:region=keep",), config, tensors, {"w": torch.ones(2)}, {"w.step": torch.tensor(3.0)})
+    found = Checkpoint(
+        3, "tiny", ("psnr:region=keep",), config, tensors, {"w": torch.ones(2)}, {"w.step": torch.tensor(3.0)}
+    )
 
     def read(data):
         path = HERE / "checkpoint.safetensors"
@@ -64,7 +66,7 @@ def network():
         assert all(isinstance(word, str) for word in vocabulary)
         assert all(torch.isfinite(value).all() for value in loaded.state_dict().values()), "weights that are not finite"
 
-    return Parser("network", [save(state, {"about": about})], read, (EditbenchError,), mutate_tensors, 2000, 40)
+    return Parser("network", [save(state, {"about": about})], read, (EditbenchError,), mutate_tensors, 2000, 15)
 
 
 def facts():
