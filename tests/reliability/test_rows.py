@@ -27,7 +27,7 @@ def rows():
 
 
 @cache
-def tests_of(path):
+def functions_of(path):
     return {node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)}
 
 
@@ -38,7 +38,7 @@ def test_a_case_names_tests_that_exist_or_says_why_not(heading, case, tests):
     named = TEST.findall(tests)
     assert named and TEST.sub("", tests).strip(", ") == "", f"{case}: {tests!r}, expected `tests/file.py::test_name`, …"
     for path, name in named:
-        assert (ROOT / path).is_file() and name in tests_of(path), f"{case}: no {path}::{name}"
+        assert (ROOT / path).is_file() and name in functions_of(path), f"{case}: no {path}::{name}"
 
 
 @pytest.mark.parametrize(

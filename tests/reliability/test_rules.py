@@ -1,9 +1,13 @@
 """What the source may not do, whoever writes it: run data, trust formats that run, read without limits."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for package in ("editbench", "edit_grpo_ref") for path in (ROOT / package).rglob("*.py"))
@@ -137,6 +141,17 @@ def test_pages_escape_whatever_they_are_given():
         assert not {"onclick=", "onerror=", "onload=", "javascript:"} & set(text.split()), path
     for path in (ROOT / "editbench").rglob("*.js"):
         assert "innerHTML" not in path.read_text() and "document.write" not in path.read_text(), path
+
+
+def test_lower_bounds_hold_the_fixes_that_the_page_on_security_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [Requirement(text) for text in (*project["dependencies"], *(text for extra in extras for text in extra))]
+    rows = re.findall(r"^\| ([\w-]+) \| ([\d.]+) \| .*CVE", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    assert len(rows) == 11
+    for name, least in rows:
+        bounds = [bound for wish in wanted if wish.name == name for bound in wish.specifier if bound.operator == ">="]
+        assert bounds and all(Version(bound.version) >= Version(least) for bound in bounds), name
 
 
 @pytest.mark.parametrize("code", ["eval('1')", "import pickle", "torch.load('x')", "json.loads('1')", "yaml.load('1')"])
