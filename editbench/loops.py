@@ -14,8 +14,9 @@ from editbench.editing import edit_batch, executor_of, is_news, needs_edit
 from editbench.execute import InProcess
 from editbench.isolation import Worker
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
+from editbench.names import LABEL
 from editbench.placement import leaf_of
-from editbench.plan import LABEL, Plan, RunConfig, make_plan, parse_shard, sample_seed
+from editbench.plan import Plan, RunConfig, make_plan, parse_shard, sample_seed
 from editbench.records import Header, RecordFile, value_to_json
 from editbench.specs import slug
 from editbench.store import Cell, Key, RunStore
