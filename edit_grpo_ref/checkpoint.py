@@ -23,6 +23,7 @@ from torch import Tensor
 from edit_grpo_ref.config import Settings
 from edit_grpo_ref.policies import Policy
 from editbench.durable import StorageError, write_whole
+from editbench.records import loads
 from editbench.types import EditbenchError
 
 FILE = "checkpoint.safetensors"
@@ -161,14 +162,14 @@ def encode(checkpoint: Checkpoint) -> bytes:
         f"{group}.{name}": value.contiguous().cpu() for group, held in groups.items() for name, value in held.items()
     }
     about = {name: getattr(checkpoint, name) for name in ("step", "policy", "trained_on", "config")}
-    metadata = {"format": FORMAT, "schema": str(SCHEMA), "about": json.dumps(about, sort_keys=True)}
+    metadata = {"format": FORMAT, "schema": str(SCHEMA), "about": json.dumps(about, sort_keys=True, allow_nan=False)}
     return _sorted_metadata(save(tensors, metadata))
 
 
 def _sorted_metadata(file: bytes) -> bytes:
     """Put a file's metadata in order: the library writes them in a random one, and the file's hash is in records."""
     size = int.from_bytes(file[:8], "little")
-    header = json.loads(file[8 : 8 + size])
+    header = loads(file[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -221,12 +222,22 @@ def read(path: Path, weights_only: bool = False) -> Checkpoint:
                 group, _, name = key.partition(".")
                 if not weights_only or group in ("policy", "ema"):
                     groups[group][name] = opened.get_tensor(key)
-            about = json.loads(metadata["about"])
+            about = loads(metadata["about"])
+        _check(about)
     except (SafetensorError, ValueError, KeyError) as error:
         raise EditbenchError(f"{file}: not a checkpoint, or a damaged one ({type(error).__name__})") from None
     about["trained_on"] = tuple(about["trained_on"])
     held = {"parameters" if group == "policy" else group: values for group, values in groups.items()}
     return Checkpoint(**{**about, **held})
+
+
+def _check(about: Any) -> None:
+    match about:
+        case {"step": int() as step, "policy": str(), "trained_on": list() as metrics, "config": dict(), **rest}:
+            texts = all(isinstance(metric, str) for metric in metrics)
+            if texts and not rest and type(step) is int and 0 <= step < 2**63:
+                return
+    raise ValueError("a checkpoint without step, policy, trained_on and config")
 
 
 def assign(policy: Policy, values: Mapping[str, Tensor]) -> None:

@@ -26,6 +26,7 @@ from edit_grpo_ref.config import Settings
 from editbench.console import bar
 from editbench.durable import StorageError, write_whole
 from editbench.images import encode_png, resize
+from editbench.records import loads
 from editbench.regions import Mask
 from editbench.specs import printable
 from editbench.types import EditbenchError, Image
@@ -135,7 +136,7 @@ class Log:
 
     def __enter__(self) -> Self:
         if self.active:
-            write_whole(self.path, (line for line in _lines(self.path) if json.loads(line)["step"] <= self.done))
+            write_whole(self.path, (line for line in _lines(self.path) if loads(line)["step"] <= self.done))
             columns = bar(self.console).columns
             self.progress = Bar(*columns, console=self.console, disable=not self.console.is_terminal)
             self.progress.start()

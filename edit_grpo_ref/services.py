@@ -9,7 +9,6 @@ that a server wrote gets into a reason: reasons are counted, so they must be the
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from editbench.images import encode_png
+from editbench.records import dumps, loads
 from editbench.transport import ApiError
 from editbench.types import EditbenchError, Failed, Sample
 
@@ -47,7 +47,7 @@ class Service:
         """Return one value a sample; a batch that fails fails as a whole, with one reason."""
         if not samples:
             return []
-        body = json.dumps({"schema": 1, "samples": [_describe(sample) for sample in samples]}).encode()
+        body = dumps({"schema": 1, "samples": [_describe(sample) for sample in samples]}).encode()
         try:
             return _read_values(self._exchange(body), len(samples))
         except ApiError as error:
@@ -80,7 +80,7 @@ def _png(image: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
 
 def _read_values(data: bytes, count: int) -> list[float | Failed]:
     try:
-        answer = json.loads(data)
+        answer = loads(data)
     except ValueError:
         raise ApiError("not JSON") from None
     values = answer.get("values") if isinstance(answer, dict) else None

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from editbench.images import AlignPolicy
 from editbench.isolation import MAX_DEATHS
+from editbench.names import shown
+from editbench.reading import read_json_file, read_yaml
 from editbench.recipes import config_path
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
@@ -87,14 +89,14 @@ class RunConfig:
 
         for name in data:
             if name not in NAMES:
-                raise EditbenchError(f"unknown option {name!r}{did_you_mean(str(name), NAMES)}")
+                raise EditbenchError(f"unknown option {shown(name)}{did_you_mean(str(name), NAMES)}")
         if isinstance(data.get("metrics"), list):
             data = {**data, "metrics": ",".join(map(str, data["metrics"]))}
         if isinstance(data.get("memory_limit"), int):
             data = {**data, "memory_limit": str(data["memory_limit"])}
         if isinstance(asked := data.get("batch_size"), str) and asked != "auto" and not asked.isdecimal():
             raise EditbenchError(
-                f"batch_size: {asked!r}, expected a whole number or auto{did_you_mean(asked, ['auto'])}"
+                f"batch_size: {shown(asked)}, expected a whole number or auto{did_you_mean(asked, ['auto'])}"
             )
         if isinstance(data.get("sample_id"), str):
             data = {**data, "sample_id": [data["sample_id"]]}
@@ -103,7 +105,7 @@ class RunConfig:
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"])) or "configuration"
-            raise EditbenchError(f"{name}: {first['msg']} (got {first.get('input')!r})") from None
+            raise EditbenchError(f"{name}: {first['msg']} (got {shown(first.get('input'))})") from None
 
 
 NAMES = frozenset(f.name for f in fields(RunConfig))
@@ -158,19 +160,13 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         EditbenchError: if the file cannot be read or is not a mapping.
     """
-    import yaml
-
     path = config_path(path)
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise EditbenchError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise EditbenchError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except yaml.YAMLError as error:
-        raise EditbenchError(f"{path}: malformed YAML ({' '.join(str(error).split())})") from None
+    data = read_json_file(path) if path.suffix == ".json" else read_yaml(path)
     if isinstance(data, dict) and isinstance(data.get("config"), dict):
         data = {name: value for name, value in data["config"].items() if value not in (None, [])}
     if not isinstance(data, dict):
         raise EditbenchError(f"{path}: {type(data).__name__}, expected options as `name: value`")
-    return {str(name).replace("-", "_"): value for name, value in data.items()}
+    found = {str(name).replace("-", "_"): value for name, value in data.items()}
+    if len(found) < len(data):
+        raise EditbenchError(f"{path}: an option stands twice, once with '-' and once with '_'")
+    return found

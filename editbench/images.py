@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,11 +16,14 @@ import numpy.typing as npt
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
+from editbench.reading import TooMuch, read_limited
 from editbench.types import EditbenchError, Image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000
 """Larger images are refused before their pixels are decoded."""
+MAX_BYTES = 1 << 29
+"""Larger files are not read: 64 million pixels of 16 bits and four channels are as many bytes."""
 MAX_ASPECT_CHANGE = 0.01
 """A resize that changes the aspect ratio by more than this share is refused."""
 
@@ -46,6 +52,21 @@ def size_text(height: int, width: int) -> str:
 # --------------------------------------------------------------------------------------------------- decode
 
 
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Turn whatever Pillow's decoders and conversions raise (OSError, TypeError, struct.error, …) into InvalidImage."""
+    try:
+        yield
+    except InvalidImage:
+        raise
+    except PILImage.DecompressionBombError:  # Pillow's own, much larger limit
+        raise InvalidImage(f"pixels are more than the limit of {MAX_PIXELS}") from None
+    except UnidentifiedImageError:
+        raise InvalidImage("not a PNG, JPEG or WebP image") from None
+    except Exception as error:
+        raise InvalidImage(f"cannot be decoded ({type(error).__name__}): truncated or corrupt") from error
+
+
 def open_image(data: bytes | Path) -> PILImage.Image:
     """Decode a PNG, JPEG or WebP completely.
 
@@ -53,34 +74,47 @@ def open_image(data: bytes | Path) -> PILImage.Image:
         data: the bytes of a file, or its path.
 
     Raises:
-        InvalidImage: if it is unreadable, truncated, animated, too large or in another format.
+        InvalidImage: if it is unreadable, truncated, damaged, animated, too large or in another format.
         OSError: if the file itself cannot be opened.
     """
-    raw = data.read_bytes() if isinstance(data, Path) else data
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sizes, which are checked here, and broken metadata
-            opened = PILImage.open(io.BytesIO(raw), formats=FORMATS)
-            if opened.width * opened.height > MAX_PIXELS:
-                size = size_text(opened.height, opened.width)
-                raise InvalidImage(f"{size} pixels are more than the limit of {MAX_PIXELS}")
-            if opened.format != "MPO" and getattr(opened, "n_frames", 1) != 1:
-                raise InvalidImage(f"animated image with {opened.n_frames} frames, expected one")  # type: ignore[attr-defined]
-            opened.load()
-    except InvalidImage:
-        raise
-    except PILImage.DecompressionBombError:  # Pillow's own, much larger limit
-        raise InvalidImage(f"pixels are more than the limit of {MAX_PIXELS}") from None
-    except UnidentifiedImageError:
-        raise InvalidImage("not a PNG, JPEG or WebP image") from None
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise InvalidImage(f"cannot be decoded ({type(error).__name__}): truncated or corrupt") from error
+    if isinstance(data, Path):
+        try:
+            data = read_limited(data, MAX_BYTES)
+        except TooMuch as error:
+            raise InvalidImage(str(error)) from None
+    with decoding(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about sizes, which are checked here, and broken metadata
+        opened = PILImage.open(io.BytesIO(data), formats=FORMATS)
+        if opened.width * opened.height > MAX_PIXELS:
+            size = size_text(opened.height, opened.width)
+            raise InvalidImage(f"{size} pixels are more than the limit of {MAX_PIXELS}")
+        if opened.format != "MPO" and getattr(opened, "n_frames", 1) != 1:
+            raise InvalidImage(f"animated image with {opened.n_frames} frames, expected one")  # type: ignore[attr-defined]
+        if opened.format == "PNG":
+            _check_sums(data)
+        opened.load()
     return opened
+
+
+def _check_sums(png: bytes) -> None:
+    """Compare the checksums of whole critical chunks: Pillow passes over that of the pixels, and shows what rotted."""
+    view, at = memoryview(png), 8
+    while at + 12 <= len(png):
+        end = at + 8 + int.from_bytes(view[at : at + 4])
+        name = png[at + 4 : at + 8]
+        stated = view[end : end + 4]
+        if name[:1].isupper() and len(stated) == 4 and zlib.crc32(view[at + 4 : end]) != int.from_bytes(stated):
+            raise InvalidImage(f"damaged PNG: the checksum of its chunk {name.decode('ascii', 'replace')} is wrong")
+        if name == b"IEND":
+            return
+        at = end + 4
 
 
 def decode(data: bytes | Path) -> Accepted:
     """Decode a file to an `Image`. Raises as `open_image` does."""
-    return from_pil(open_image(data))
+    opened = open_image(data)
+    with decoding():  # a palette or a transparent colour that does not fit the mode shows only now
+        return from_pil(opened)
 
 
 def check_png(data: bytes) -> None:

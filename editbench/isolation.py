@@ -23,7 +23,7 @@ from editbench.execute import Attempt
 from editbench.images import pixels_sha256
 from editbench.lifeline import IN_WORKER, PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
 from editbench.types import EditbenchError, EditRequest, EditStatus, MaskAccess
-from editbench.wire import pack_request, read_frame, unpack_attempts, write_frame
+from editbench.wire import declared, pack_request, read_frame, unpack_attempts, write_frame
 
 START_SECONDS = 600.0
 """How long a worker may take to import and build its editor."""
@@ -186,7 +186,7 @@ class Worker:
             raise Ended("editor_oom", self._too_much_memory(), time.monotonic() - start) from None
         except (EOFError, BrokenPipeError):
             reason = _how(self._kill(PATIENCE_SECONDS))
-        except (ValueError, KeyError, TypeError):  # the editor has written between the frames
+        except ValueError:  # the editor has written between the frames
             self._kill()
             reason = "an answer that cannot be read"
         except BaseException:  # an interrupt: its answer would be taken for that of the next request
@@ -234,7 +234,7 @@ class Worker:
         self._end = weakref.finalize(self, _end, os.getpid(), process, folder)
         try:
             self._tell_log()
-            ready: dict[str, Any] = read_frame(self._line(START_SECONDS).read).header
+            ready = declared(read_frame(self._line(START_SECONDS).read))
         except TimeoutError:
             ready = {"error": f"editor {self._given!r} was not ready within {START_SECONDS:g} s"}
         except MemoryExceeded:

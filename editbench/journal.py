@@ -6,12 +6,15 @@ import hashlib
 import heapq
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from editbench.records import InvalidRecords, dumps, loads
+from editbench.names import SHA256, shown
+from editbench.records import InvalidRecords, dumps, loads, record_from_json, value_from_json
+from editbench.types import Record
 
-_OPENING = re.compile(rb'"event":\{"session":(\d+),"type":"open"\}\}\n')
+_OPENING = re.compile(rb'"event":\{"session":(\d{1,9}),"type":"open"\}\}\n')
 
 
 _RECORDS = re.compile(rb'"event":\{"sha256":"([0-9a-f]{64})","type":"records"\}\}\n')
@@ -73,6 +76,8 @@ def _events_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 f"{path}:{number}: damaged journal line (its checksum does not match): issue the command of the run "
                 "again, which moves it aside and does its work again"
             )
+        if not _is_known(event):
+            raise InvalidRecords(f"{path}:{number}: its checksum is right, but {shown(event)} is no event of a journal")
         if event["type"] == "open":
             session = event["session"]
         else:
@@ -86,6 +91,34 @@ def _event(text: bytes) -> dict[str, Any] | None:
         return event if data["sum"] == checksum(dumps(event)) else None
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _is_known(event: Any) -> bool:
+    """Whether an event is one of those that are written."""
+    try:
+        match event:
+            case {"type": "open", "session": int() as session}:
+                return 0 < session < 10**9
+            case {"type": "start", "signatures": dict() as signatures}:
+                return all(isinstance(signature, str) for signature in signatures.values())
+            case {"type": "edit"}:
+                names = [f.name for f in fields(Record) if f.name != "values"]
+                record_from_json({**{name: event[name] for name in names}, "values": {}})
+                return True
+            case {"type": "records", "sha256": str() as sha256}:
+                return SHA256.fullmatch(sha256) is not None
+            case {
+                "type": "score",
+                "scenario_id": str(),
+                "repeat": int(),
+                "of": str(),
+                "signed": str(),
+                "values": dict() as values,
+            }:
+                return all(value_from_json(value) is not None for value in values.values())
+    except (ValueError, KeyError):
+        return False
+    return False
 
 
 def checksum(text: str) -> str:

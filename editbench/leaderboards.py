@@ -10,7 +10,8 @@ from editbench.board import Board, build_boards
 from editbench.compare import Compared, Comparison
 from editbench.config import RunConfig, read_config
 from editbench.durable import write_whole
-from editbench.plan import LABEL, chosen_suite
+from editbench.names import LABEL
+from editbench.plan import chosen_suite
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
 from editbench.records import RecordFile, read_records

@@ -14,7 +14,8 @@ from editbench.cells import Cell, Key
 from editbench.config import RunConfig, executor_kind, parse_shard
 from editbench.durable import StorageError
 from editbench.editing import executor_of
-from editbench.plan import LABEL, Plan, make_plan
+from editbench.names import LABEL
+from editbench.plan import Plan, make_plan
 from editbench.pool import Pool, seats_of
 from editbench.pool.seated import Order
 from editbench.records import Header, RecordFile

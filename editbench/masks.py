@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
 
-from editbench.images import InvalidImage, eight_bits, open_image, upright
+from editbench.images import InvalidImage, decoding, eight_bits, open_image, upright
 from editbench.regions import Mask
 
 MaskPolarity = Literal["white=edit", "black=edit", "transparent=edit"]
@@ -38,11 +38,12 @@ def decode_mask(
         OSError: if the file itself cannot be opened.
     """
     opened = open_image(data)
-    image = upright(opened)
-    flags = {"exif-orientation"} if image is not opened else set()
-    if image.mode.startswith("I"):
-        flags.add("16-bit")
-    mask = _transparent(image, threshold) if polarity == "transparent=edit" else _white(image, threshold)
+    with decoding():
+        image = upright(opened)
+        flags = {"exif-orientation"} if image is not opened else set()
+        if image.mode.startswith("I"):
+            flags.add("16-bit")
+        mask = _transparent(image, threshold) if polarity == "transparent=edit" else _white(image, threshold)
     return AcceptedMask(~mask if polarity == "black=edit" else mask, tuple(sorted(flags)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from editbench.editors import answers_sha256, code_sha256
 from editbench.isolation import Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
+from editbench.names import LABEL, LABEL_RULE, shown
 from editbench.placement import leaf_of, place_editor
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of
@@ -25,9 +25,6 @@ from editbench.specs import slug
 from editbench.store import RunStore
 from editbench.suites import Selection, load_suite, select_each, select_first, select_ids
 from editbench.types import Answers, AnyEditor, EditbenchError, Metric, Suite
-
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()\[\]+-]{0,63}")
-"""No leading sign (a spreadsheet would see a formula), no markup, no control characters."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +107,7 @@ def load_plan(
     canonical = spec_of(chosen)
     label = config.label or (canonical if LABEL.fullmatch(canonical) else slug(canonical))
     if not LABEL.fullmatch(label):
-        raise EditbenchError(
-            f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
-        )
+        raise EditbenchError(f"label {shown(label)}, expected {LABEL_RULE}")
     warnings = [*getattr(_whole(suite), "warnings", ()), *_prepare(chosen, suite)]
     header = Header(
         suite=_suite_info(suite),
@@ -130,6 +125,7 @@ def load_plan(
         align=config.align,
         metrics={name: describe(metric) for name, metric in loaded.items()},
     )
+    header.check()
     store = RunStore(path or here / "runs" / slug(suite.name) / slug(label))
     return Plan(config, suite, chosen, loaded, header, store, tuple(warnings))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
-import json
 import math
 import re
 import tempfile
@@ -16,51 +14,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from editbench.names import ID, ID_RULE, LABEL, LABEL_RULE, NAME_RULE, SHA256, is_name, shown
+from editbench.reading import TooMuch, finite, gunzip, read_limited
+from editbench.reading import dumps as dumps
+from editbench.reading import loads as loads
 from editbench.types import EDIT_STATUSES, Detailed, EditbenchError, Failed, MaskAccess, Record, Undefined, Value
 
 SCHEMA = 1
 """Raised when a reader of today could misread a file of tomorrow."""
 
 
+MAX_BYTES = 1 << 31
+"""Of a record file, unpacked: a million records of two kilobytes."""
+
+
 class InvalidRecords(EditbenchError):
     """A record file, journal or run.json that cannot be trusted; the message names file and line."""
-
-
-# --------------------------------------------------------------------------------------------- canonical JSON
-
-
-def dumps(value: object) -> str:
-    """Return canonical JSON: sorted keys, no spaces, shortest floats; NaN and Infinity raise ValueError."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def loads(text: str | bytes) -> Any:
-    """Parse JSON strictly: a duplicate key, a non-finite number or a lone surrogate raises ValueError."""
-    if isinstance(text, bytes):
-        text = text.decode()  # json.loads guesses encodings and lets surrogates pass
-    try:
-        value = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_finite, parse_float=_finite)
-        (dumps(value) if "\\u" in text else text).encode()
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    except UnicodeEncodeError:
-        raise ValueError("lone surrogate") from None
-    return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
-    return result
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"non-finite number {text}")
-    return value
 
 
 # ------------------------------------------------------------------------------------------------------ header
@@ -152,9 +121,23 @@ class Header:
             suite = SuiteInfo(**data["suite"])
             header = cls(**{**data, "suite": suite, "editor": editor, "metrics": metrics})
         except (AttributeError, KeyError, TypeError) as error:
-            raise InvalidRecords(f"malformed header ({error})") from error
-        _check_types(header)
+            raise InvalidRecords(f"malformed header ({str(error)[:200]})") from error
+        header.check()
         return header
+
+    def check(self) -> None:
+        """Raise InvalidRecords for a field of the wrong type, or a text that may not stand in a table."""
+        _check_types(self)
+        if not LABEL.fullmatch(self.editor.label):
+            raise InvalidRecords(f"label {shown(self.editor.label)}, expected {LABEL_RULE}")
+        names = [self.suite.name, self.suite.spec, self.suite.identity, self.editor.spec, *self.editor.trained_on]
+        for text in (*names, *self.metrics, *(info.unit for info in self.metrics.values())):
+            if not is_name(text):
+                raise InvalidRecords(f"{shown(text)} in the header, expected {NAME_RULE}")
+        counts = ("repeats", self.repeats, 1), ("scenarios", self.suite.scenarios, 1), ("seed", self.seed, 0)
+        for name, number, least in counts:
+            if not least <= number < 2**63:
+                raise InvalidRecords(f"{name} {shown(number)}, expected a whole number from {least}")
 
 
 def _check_types(header: Header) -> None:
@@ -165,7 +148,7 @@ def _check_types(header: Header) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InvalidRecords(f"malformed header ({where}: {first['msg']}, got {first['input']!r})") from None
+        raise InvalidRecords(f"malformed header ({where}: {first['msg']}, got {shown(first['input'])})") from None
 
 
 @cache
@@ -206,14 +189,28 @@ def value_from_json(data: Any) -> Value:
     """Read a value back; raises ValueError for anything `value_to_json` does not write."""
     match data:
         case {"value": int() | float() as value, **rest} if not rest and not isinstance(value, bool):
-            return _finite(str(value))
+            return finite(str(value))
         case {"value": int() | float() as value, "details": dict() as details, **rest} if not rest:
-            return Detailed(_finite(str(value)), details)
+            _check_curve(details)
+            return Detailed(finite(str(value)), details)
         case {"undefined": str() as reason, **rest} if not rest:
             return Undefined(reason)
         case {"error": str() as reason, **rest} if not rest:
             return Failed(reason)
-    raise ValueError(f"metric value {data!r}, expected one of value, undefined, error")
+    raise ValueError(f"metric value {shown(data)}, expected one of value, undefined, error")
+
+
+def _check_curve(details: Mapping[str, Any]) -> None:
+    """Check the curve in the details of a value, for boards compute with it."""
+    if not {"edges", "curve"} <= details.keys():
+        return
+    edges, curve = details["edges"], details["curve"]
+    if not isinstance(edges, list) or not isinstance(curve, list) or len(edges) != len(curve) + 1:
+        raise ValueError("details whose edges and curve do not belong together")
+    for number in (*edges, *curve):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise ValueError(f"details with {shown(number)} in a curve, expected a number or null")
+        finite(str(number or 0))
 
 
 _OPTIONAL: dict[str, Any] = {"reason": None, "flags": [], "turn": 1}
@@ -233,25 +230,30 @@ def record_from_json(data: Any) -> Record:
     names = {f.name for f in fields(Record)}
     if not isinstance(data, dict) or not names.difference(_OPTIONAL) <= set(data) <= names:
         found = sorted(data) if isinstance(data, dict) else type(data).__name__
-        raise ValueError(f"record with fields {found}, expected {sorted(names)}")
+        raise ValueError(f"record with fields {shown(found)}, expected {sorted(names)}")
     if data["edit_status"] not in EDIT_STATUSES:
-        raise ValueError(f"edit_status {data['edit_status']!r}, expected one of {', '.join(EDIT_STATUSES)}")
+        raise ValueError(f"edit_status {shown(data['edit_status'])}, expected one of {', '.join(EDIT_STATUSES)}")
     for name in ("scenario_id", "cluster", "category", "edit_sha256", "pixels_sha256", "reason"):
         optional = name.endswith("sha256") or name == "reason"
         if not isinstance(data.get(name), str) and not (optional and data.get(name) is None):
-            raise ValueError(f"{name} {data[name]!r}, expected text{' or null' if optional else ''}")
+            raise ValueError(f"{name} {shown(data[name])}, expected text{' or null' if optional else ''}")
+    if not ID.fullmatch(data["scenario_id"]) or not is_name(data["category"]):
+        found = f"{shown(data['scenario_id'])} of category {shown(data['category'])}"
+        raise ValueError(f"{found}, expected an id of {ID_RULE}, and {NAME_RULE}")
     hashes, status = (data["edit_sha256"], data["pixels_sha256"]), data["edit_status"]
     if [name is not None for name in hashes] != [status == "ok", status != "input_invalid"]:
         raise ValueError(f"edit_status {status!r} with edit_sha256 {hashes[0]!r} and pixels_sha256 {hashes[1]!r}")
+    if not all(sha256 is None or SHA256.fullmatch(sha256) for sha256 in hashes):
+        raise ValueError(f"hashes {shown(hashes)}, expected 64 hex digits")
     for name, least in (("repeat", 0), ("turn", 1)):
         number = data.get(name, least)
         if type(number) is not int or number < least:
-            raise ValueError(f"{name} {number!r}, expected a whole number from {least}")
+            raise ValueError(f"{name} {shown(number)}, expected a whole number from {least}")
     flags = data.get("flags", [])
     if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
-        raise ValueError(f"flags {flags!r}, expected a list of texts")
+        raise ValueError(f"flags {shown(flags)}, expected a list of texts")
     if not isinstance(data["values"], dict):
-        raise ValueError(f"values {data['values']!r}, expected an object")
+        raise ValueError(f"values {shown(data['values'])}, expected an object")
     values = {spec: value_from_json(value) for spec, value in data["values"].items()}
     return Record(**{**data, "values": values, "flags": tuple(flags)})
 
@@ -281,10 +283,12 @@ def read_records(path: Path) -> RecordFile:
     """
     if not path.is_file():
         raise InvalidRecords(f"no record file {path}")
-    raw = path.read_bytes()
     try:
-        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
+        raw = read_limited(path, MAX_BYTES)
+        data = gunzip(raw, MAX_BYTES) if path.suffix == ".gz" else raw
+    except TooMuch as error:
+        raise InvalidRecords(f"{path}: {error}") from error
+    except (EOFError, zlib.error) as error:
         raise InvalidRecords(f"{path}: damaged gzip file ({error})") from error
     if not data.endswith(b"\n"):
         raise InvalidRecords(f"{path}: the last line is cut off; restore the file or score the run again")

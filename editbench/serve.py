@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import math
 import queue
+import re
 import socket
 import sys
 import threading
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from editbench import __version__, isolation
 from editbench.batches import BatchSizes, run_in_batches
+from editbench.connections import CONNECTIONS, impatient
 from editbench.editors import answers_sha256, code_sha256
 from editbench.editors.protocol import VERSION, ProtocolError, output_to_json, request_from_json
 from editbench.execute import Executor, InProcess
+from editbench.images import MAX_PIXELS
 from editbench.placement import place_editor
 from editbench.records import dumps, loads
 from editbench.registry import spec_of
@@ -31,12 +34,16 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::\d+)?")
+
 Outputs: TypeAlias = list[dict[str, Any]]
 """As JSON data."""
 
 WAITING = 64
 """Exchanges that may wait for their turn; more are told to come again."""
 LARGEST_BATCH = 1024
+BODY_PIXELS = 4 * MAX_PIXELS
+"""Of all sources in one body together: a few kilobytes may stand for a picture of hundreds of megabytes."""
 BODY_SECONDS = 60.0
 """How long a request may take to arrive."""
 GRACE_SECONDS = 30
@@ -185,7 +192,9 @@ def application(serving: Serving) -> Starlette:
 
 
 def _let_in(request: Request, limits: Limits) -> None:
-    if limits.hosts is not None and request.url.hostname not in limits.hosts:
+    # Not the address that starlette makes of it: where the header makes no sense, that is the one listened on.
+    asked = _HOST.fullmatch(request.headers.get("host", ""))
+    if limits.hosts is not None and (asked is None or asked[1].strip("[]").lower() not in limits.hosts):
         raise _RefusedError(
             421, "wrong_host", f"this service is asked for as {' or '.join(dict.fromkeys(limits.hosts))}"
         )
@@ -225,10 +234,17 @@ def _requests(body: bytes) -> list[EditRequest]:
             pass
         case _:
             raise _RefusedError(400, "no_requests", f"expected an object with 1 to {LARGEST_BATCH} requests")
-    try:
-        return [request_from_json(item) for item in items]
-    except ProtocolError as error:
-        raise _RefusedError(422, "wrong_request", str(error)) from None
+    requests: list[EditRequest] = []
+    pixels = 0
+    for item in items:
+        try:
+            requests.append(request_from_json(item))
+        except ProtocolError as error:
+            raise _RefusedError(422, "wrong_request", str(error)) from None
+        pixels += requests[-1].source.size // 3
+        if pixels > BODY_PIXELS:
+            raise _RefusedError(413, "too_large", f"the sources have more than {BODY_PIXELS} pixels together")
+    return requests
 
 
 # ------------------------------------------------------------------------------------------------------- server
@@ -270,7 +286,8 @@ def serve(spec: str, host: str, port: int, limits: Limits, say: Callable[[str], 
             uvicorn.Config(
                 application(serving),
                 loop="asyncio",
-                http="h11",
+                http=impatient(),
+                limit_concurrency=CONNECTIONS,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -173,7 +173,8 @@ def _reads_as(written: str, value: str) -> bool:
 def slug(spec: str) -> str:
     """Return a file name for a spec: readable, safe, and distinct for distinct specs."""
     readable = re.sub(r"[^A-Za-z0-9._@-]+", "-", spec).strip("-.")[:48]
-    return readable if readable == spec else f"{readable}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}".lstrip("-")
+    digest = hashlib.sha256(spec.encode(errors="surrogatepass")).hexdigest()[:8]
+    return readable if readable == spec else f"{readable}-{digest}".lstrip("-")
 
 
 def printable(text: str) -> str:

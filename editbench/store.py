@@ -15,7 +15,9 @@ from editbench.claims import Claim
 from editbench.differences import changed_fields
 from editbench.durable import storing, sweep, write_whole
 from editbench.images import InvalidImage, check_png, decode, pixels_sha256
+from editbench.names import shown
 from editbench.quarantine import FOLDER, mend, move_aside
+from editbench.reading import JSON_BYTES, TooMuch, read_limited
 from editbench.records import (
     Header,
     InvalidRecords,
@@ -55,13 +57,13 @@ class RunStore:
         path = self.path / "run.json"
         if not path.is_file():
             raise InvalidRecords(f"no run in {self.path} (no run.json)")
-        with storing(f"read {path}"):
-            text = path.read_bytes()
         try:
+            with storing(f"read {path}"):
+                text = read_limited(path, JSON_BYTES)
             data = loads(text)
             if not isinstance(data, dict):
                 raise ValueError("not an object")
-        except ValueError as error:
+        except (ValueError, TooMuch) as error:
             raise InvalidRecords(f"{path}: malformed JSON ({error})") from error
         return data
 
@@ -180,6 +182,9 @@ class RunStore:
                 elif event["type"] == "edit":
                     take_in(cells, event, {})
                 elif event["type"] == "score" and event["signed"] in signed:
+                    if unknown := event["values"].keys() - signed[event["signed"]].keys():
+                        what = f"a value of {shown(min(unknown))} without the line that says of which version"
+                        raise InvalidRecords(f"{self.path}: {what}")
                     take_in(cells, event, signed[event["signed"]])
         return cells
 

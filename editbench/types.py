@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkabl
 import numpy as np
 import numpy.typing as npt
 
+from editbench.names import ID, ID_RULE, NAME_RULE, is_name, shown
 from editbench.regions import Mask, RegionName, Regions
 
 Image: TypeAlias = npt.NDArray[np.uint8]
@@ -115,6 +116,12 @@ class Scenario:
     """Scenarios of one chain are turns of one session: the source of a turn is the target of the turn before it."""
     turn: int = 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not ID.fullmatch(self.id):
+            raise EditbenchError(f"scenario {shown(self.id)}, expected an id of {ID_RULE}")
+        if not is_name(self.category):
+            raise EditbenchError(f"scenario {self.id!r}: category {shown(self.category)}, expected {NAME_RULE}")
 
     @cached_property
     def content(self) -> Content:

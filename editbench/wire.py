@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from editbench.names import shown
 from editbench.records import dumps, loads
-from editbench.types import EditRequest
+from editbench.types import EDIT_STATUSES, EditRequest
 
 _LENGTHS = struct.Struct("<QQ")
 _LONGEST = 1 << 28, 1 << 36
@@ -35,7 +37,10 @@ def read_frame(read: Callable[[int], bytes]) -> Frame:
     text, body = _LENGTHS.unpack(read(_LENGTHS.size))
     if text > _LONGEST[0] or body > _LONGEST[1]:
         raise ValueError(f"no frame: it would have {text} and {body} bytes")
-    return Frame(loads(read(text)), read(body))
+    header = loads(read(text))
+    if not isinstance(header, dict):
+        raise ValueError(f"no frame: its header is {shown(header)}")
+    return Frame(header, read(body))
 
 
 def pack_request(requests: Sequence[EditRequest]) -> bytes:
@@ -60,20 +65,16 @@ def pack_request(requests: Sequence[EditRequest]) -> bytes:
 
 
 def unpack_requests(frame: Frame) -> list[EditRequest]:
-    """Return the requests of a frame, in writable arrays."""
+    """Return the requests of a frame, in writable arrays. Raises ValueError for a frame that holds anything else."""
     requests, position = [], 0
-    for item in frame.header["requests"]:
-        height, width, channels = item.pop("shape")
-        has_mask = item.pop("mask")
-        size = height * width * channels
-        source = np.frombuffer(frame.body, np.uint8, size, position).reshape(height, width, channels).copy()
-        position += size
+    for item in _items(frame, "requests", _REQUEST):
+        shape, has_mask = item.pop("shape"), item.pop("mask")
+        source, position = _image(frame.body, position, shape)
         mask = None
         if has_mask:
-            mask = np.frombuffer(frame.body, np.bool_, height * width, position).reshape(height, width).copy()
-            position += height * width
+            mask, position = _array(frame.body, position, np.bool_, source.shape[:2])
         requests.append(EditRequest(source=source, mask=mask, **item))
-    return requests
+    return _whole(requests, frame, position)
 
 
 def pack_attempts(attempts: Sequence[Any]) -> bytes:
@@ -86,14 +87,87 @@ def pack_attempts(attempts: Sequence[Any]) -> bytes:
 
 
 def unpack_attempts(frame: Frame) -> list[dict[str, Any]]:
-    """Return the fields of the attempts of a frame."""
+    """Return the fields of the attempts of a frame. Raises ValueError for a frame that holds anything else."""
     attempts, position = [], 0
-    for item in frame.header["attempts"]:
-        shape = item.pop("shape")
-        image = None
+    for item in _items(frame, "attempts", _ATTEMPT):
+        shape, image = item.pop("shape"), None
         if shape is not None:
-            size = shape[0] * shape[1] * shape[2]
-            image = np.frombuffer(frame.body, np.uint8, size, position).reshape(shape).copy()
-            position += size
+            image, position = _image(frame.body, position, shape)
+        if item["status"] not in EDIT_STATUSES or (item["status"] == "ok") != (image is not None):
+            raise ValueError(f"an attempt of status {shown(item['status'])} with{'out' * (image is None)} an image")
+        if not all(isinstance(flag, str) for flag in item["flags"]):
+            raise ValueError(f"flags {shown(item['flags'])}, expected texts")
         attempts.append({**item, "flags": tuple(item["flags"]), "image": image})
-    return attempts
+    return _whole(attempts, frame, position)
+
+
+def declared(frame: Frame) -> dict[str, Any]:
+    """Return what a worker says about its editor, or its `error`. Raises ValueError for anything else."""
+    if isinstance(frame.header.get("error"), str):
+        return frame.header
+    return _typed(frame.header, _DECLARED)
+
+
+# -------------------------------------------------------------------------------------------------------- checks
+
+_TEXT, _PERHAPS = (str,), (str, type(None))
+_REQUEST: dict[str, tuple[type, ...]] = {
+    "shape": (list,),
+    "mask": (bool,),
+    "instruction": _TEXT,
+    "seed": (int,),
+    "source_prompt": _PERHAPS,
+    "target_prompt": _PERHAPS,
+}
+_ATTEMPT: dict[str, tuple[type, ...]] = {
+    "shape": (list, type(None)),
+    "status": _TEXT,
+    "flags": (list,),
+    "reason": _PERHAPS,
+    "traceback": _PERHAPS,
+    "seconds": (float, int),
+    **dict.fromkeys(("peak_bytes", "batch_size", "restarts"), (int,)),
+}
+_DECLARED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("kind", "spec", "mask_access"), _TEXT),
+    "trained_on": (list,),
+    "batch_size": (int,),
+    **dict.fromkeys(("control", "mixes_sizes", "one_by_one"), (bool,)),
+    **dict.fromkeys(("code_sha256", "code"), _PERHAPS),
+}
+
+
+def _items(frame: Frame, name: str, fields: Mapping[str, tuple[type, ...]]) -> list[dict[str, Any]]:
+    items = frame.header.get(name)
+    if not isinstance(items, list):
+        raise ValueError(f"a frame without {name}")
+    return [_typed(item, fields) for item in items]
+
+
+def _typed(item: Any, fields: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    if not isinstance(item, dict) or item.keys() != fields.keys():
+        raise ValueError(f"{shown(item)}, expected {', '.join(fields)}")
+    for name, kinds in fields.items():
+        number = item[name]
+        if type(number) not in kinds or (isinstance(number, int | float) and not 0 <= number < 2**63):
+            raise ValueError(f"{name} is {shown(number)}")
+    return dict(item)
+
+
+def _image(body: bytes, position: int, shape: list[Any]) -> tuple[Any, int]:
+    if len(shape) != 3 or not all(type(side) is int and side > 0 for side in shape) or shape[2] != 3:
+        raise ValueError(f"an image of shape {shown(shape)}")
+    return _array(body, position, np.uint8, tuple(shape))
+
+
+def _array(body: bytes, position: int, kind: type[np.generic], shape: tuple[int, ...]) -> tuple[Any, int]:
+    size = math.prod(shape)
+    if position + size > len(body):
+        raise ValueError(f"a frame whose arrays have more than its {len(body)} bytes")
+    return np.frombuffer(body, kind, size, position).reshape(shape).copy(), position + size
+
+
+def _whole(made: list[Any], frame: Frame, position: int) -> list[Any]:
+    if position != len(frame.body):
+        raise ValueError(f"a frame of {len(frame.body)} bytes, of which its arrays have {position}")
+    return made

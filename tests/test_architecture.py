@@ -12,8 +12,9 @@ GLOSSARY = ROOT / "editbench" / "types.py"
 """The nouns stand together, declarations only."""
 
 LAYERS = (
-    ("regions",),
+    ("regions", "names"),
     ("types",),
+    ("reading",),
     ("specs", "colours", "images", "records", "built_in"),
     ("registry", "masks", "transport", "surroundings", "lifeline", "stopping", "verdicts"),
     # L1
@@ -25,7 +26,7 @@ LAYERS = (
     # L2
     ("execute",),
     ("worker", "isolation", "batches"),
-    ("placement", "config"),
+    ("placement", "config", "connections"),
     # L3
     ("chains", "changes"),
     ("plan", "serve"),

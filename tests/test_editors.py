@@ -563,7 +563,7 @@ def test_a_jsonl_lists_images_relative_to_itself(tmp_path):
     paint(tmp_path / "y.png", 20)
     items = [
         {"id": "s1", "image_path": "deep/x.png"},
-        {"id": "s0", "image_path": str(tmp_path / "y.png"), "note": "absolute"},
+        {"id": "s0", "image_path": "./y.png", "repeat": 0},
         {"id": "s1", "image_path": "y.png", "repeat": 1},
         {"id": "s2", "image_path": "gone.png"},
     ]
@@ -585,6 +585,11 @@ def test_a_jsonl_lists_images_relative_to_itself(tmp_path):
         ('{"id": 1, "image_path": "x.png"}', "id and image_path must be text"),
         ('{"id": "s1", "image_path": "x.png", "repeat": "1"}', "repeat a whole number"),
         ('{"id": "s1", "id": "s0", "image_path": "x.png"}', "duplicate key 'id'"),
+        ('{"id": "s1", "image_path": "x.png", "repeat": true}', "repeat a whole number"),
+        ('{"id": "s1", "image_path": "x.png", "repeat": -1}', "repeat 0 or more"),
+        ('{"id": "s1", "image_path": "x.png", "repaet": 1}', "unknown field 'repaet': did you mean 'repeat'?"),
+        ('{"id": "s1", "image_path": "/etc/x.png"}', "must be inside the folder of the list"),
+        ('{"id": "s1", "image_path": "deep/../../x.png"}', "must be inside the folder of the list"),
         ('["s1", "x.png"]', "expected {"),
         ("s1 x.png", "expected {"),
         ('{"id": "s1", "image_path": "\udcff.png"}', "can't decode byte 0xff"),

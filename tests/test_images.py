@@ -429,8 +429,7 @@ def test_damaged_files_are_images_or_refused_and_nothing_else(data, kind):
 def test_a_damaged_png_names_its_fault():
     raw = bytearray(encoded(NOISE))
     raw[raw.index(b"IDAT") + 10] ^= 0xFF
-    assert refusal(decode, bytes(raw)).startswith("cannot be decoded (")
-    assert refusal(decode, bytes(raw)).endswith("): truncated or corrupt")
+    assert refusal(decode, bytes(raw)) == "damaged PNG: the checksum of its chunk IDAT is wrong"
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def test_places_that_an_item_names_outside_of_the_folder_are_not_read(written):
     folder, _ = written("imgedit:PATH")
     PILImage.new("RGB", (32, 32)).save(folder.parent / "secret.jpg")
     edit_json(folder / "basic_edit.json", lambda data: data["1082"].update(id="../secret.jpg"))
-    assert "expected a path inside the benchmark's folder" in states(load_suite(f"imgedit:{folder}"))[0]
+    assert "expected a path inside the folder" in states(load_suite(f"imgedit:{folder}"))[0]
 
 
 # ------------------------------------------------------------------------------------- reasoning and knowledge

@@ -114,7 +114,7 @@ def test_broken_pixels_take_one_scenario_each_and_nothing_else(tmp_path):
         "cut": ({"image_path": f"{at}/cut.jpg"}, "cut.jpg': cannot be decoded (OSError): truncated or corrupt"),
         "small": ({"image_path": f"{at}/small.jpg"}, "mask: size 512x512, but the source is 128x96"),
         "missing": ({"image_path": f"{at}/none.jpg"}, "none.jpg': No such file or directory"),
-        "outside": ({"image_path": "../../../etc/passwd"}, "expected a path inside the benchmark's folder"),
+        "outside": ({"image_path": "../../../etc/passwd"}, "expected a path inside the folder"),
     }
     items = {name: {**good, **fields} for name, (fields, _) in broken.items()}
     mapping.write_text(json.dumps({**items, "good": good, "odd-but-fine": {**good, "mask": [0, 9, 4, 9, 262140, 99]}}))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from editbench.differences import differences
+from editbench.names import ID, is_name
 from editbench.records import (
     SCHEMA,
     EditorInfo,
@@ -274,9 +275,9 @@ def with_its_hashes(record):
 
 records = st.builds(
     Record,
-    scenario_id=text,
+    scenario_id=st.from_regex(ID, fullmatch=True),
     cluster=text,
-    category=text,
+    category=text.filter(is_name),
     repeat=st.integers(0, 9),
     edit_status=st.sampled_from(EDIT_STATUSES),
     edit_sha256=hashes,

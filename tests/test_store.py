@@ -81,7 +81,7 @@ def leftovers(folder):
 
 
 def test_events_come_back_as_they_were_written(tmp_path):
-    events = [START, edit("a", reason="line\nend\r\u2028\x85"), score("a", 0.1), edit("é")]
+    events = [START, edit("a", reason="line\nend\r\u2028\x85"), score("a", 0.1), edit("b", category="é")]
     journal(tmp_path, events[:1], [], events[1:])
     assert list(editbench.journal.events(tmp_path / "journal")) == events
 

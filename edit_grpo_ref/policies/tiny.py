@@ -23,6 +23,7 @@ from edit_grpo_ref.policies.packing import pack, unpack
 from edit_grpo_ref.policies.tiny_network import GRID, PADDING, PATCH, SIDE, TOKEN, UNKNOWN, WORDS, Architecture, Network
 from editbench.durable import write_whole
 from editbench.images import resize
+from editbench.records import loads
 from editbench.specs import quote
 from editbench.types import EditbenchError, EditRequest, Image, MaskAccess
 
@@ -176,14 +177,33 @@ class Tiny:
 
 
 def load_network(path: Path) -> tuple[dict[str, int], Network]:
-    """Load a vocabulary and a network from what `save_network` wrote."""
-    from safetensors import safe_open
+    """Load a vocabulary and a network from what `save_network` wrote.
 
-    with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["about"])
-        state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    vocabulary = vocabulary_of(about["words"])
-    network = Network(Architecture(**about["architecture"]))
+    Raises:
+        EditbenchError: naming the file, if it is anything else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            about = loads((file.metadata() or {})["about"])
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        vocabulary = vocabulary_of(about["words"])
+        architecture = Architecture(**about["architecture"])
+        if not 0 < architecture.blocks <= 64 or not 0 < architecture.width <= 4096:
+            raise ValueError(f"architecture {architecture}")
+        with torch.device("meta"):  # what a file says of its sizes takes no memory before it is compared with the file
+            expected = {name: value.shape for name, value in Network(architecture).state_dict().items()}
+        if {name: value.shape for name, value in state.items()} != expected:
+            raise ValueError("weights of other names or shapes than its architecture has")
+        if not all(torch.isfinite(value).all() for value in state.values()):
+            raise ValueError("weights that are not finite")
+    except OSError as error:
+        raise EditbenchError(f"{path}: {error.strerror or error}") from None
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError, ArithmeticError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise EditbenchError(f"{path}: no network of `edit-grpo-ref pretrain`, or a damaged one ({what})") from None
+    network = Network(architecture)
     network.load_state_dict(state)
     return vocabulary, network
 
@@ -206,4 +226,6 @@ def save_network(path: Path, words: Sequence[str], network: Network, notes: Mapp
 
 def vocabulary_of(words: Sequence[str]) -> dict[str, int]:
     """Number words in their order, after `PADDING` and `UNKNOWN`."""
+    if not all(isinstance(word, str) for word in words) or isinstance(words, str):
+        raise ValueError("words that are no texts")
     return {word: number for number, word in enumerate(words, start=2)}

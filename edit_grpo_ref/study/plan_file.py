@@ -9,8 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edit_grpo_ref.study.plan import (
     TRAINERS,
     Axes,
@@ -22,6 +20,8 @@ from edit_grpo_ref.study.plan import (
     StudyPlan,
     stressed,
 )
+from editbench.names import shown
+from editbench.reading import parse_yaml, read_yaml
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
@@ -41,13 +41,8 @@ def load_plan(path: Path | None, quick: bool = False, preset: str | None = None)
         EditbenchError: naming the file and what is wrong.
     """
     name = PLANS["quick" if quick else "full"]
-    try:
-        text = path.read_text("utf-8") if path else files("edit_grpo_ref.study").joinpath(name).read_text("utf-8")
-        data = yaml.safe_load(text)
-    except OSError as error:
-        raise EditbenchError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise EditbenchError(f"{path or name}: malformed YAML ({' '.join(str(error).split())})") from None
+    shipped = files("edit_grpo_ref.study").joinpath(name)
+    data = read_yaml(path) if path else parse_yaml(shipped.read_text("utf-8"), name)
     try:
         return read_plan(data, path.stem if path else Path(name).stem, preset)
     except EditbenchError as error:
@@ -78,7 +73,7 @@ def read_plan(data: Any, name: str, preset: str | None) -> StudyPlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise EditbenchError(f"{where}: {first['msg']} (got {first.get('input')!r})") from None
+        raise EditbenchError(f"{where}: {first['msg']} (got {shown(first.get('input'))})") from None
     _check(plan)
     return plan
 
@@ -88,7 +83,7 @@ def _known(where: str, data: Any, names: Collection[str] | None) -> None:
         raise EditbenchError(f"{where}: {type(data).__name__}, expected `name: value`")
     for name in data:
         if names is not None and name not in names:
-            raise EditbenchError(f"{where}: unknown key {name!r}{did_you_mean(str(name), names)}")
+            raise EditbenchError(f"{where}: unknown key {shown(name)}{did_you_mean(str(name), names)}")
 
 
 def _known_each(section: str, what: str, data: Any, kind: type) -> None:
@@ -96,7 +91,7 @@ def _known_each(section: str, what: str, data: Any, kind: type) -> None:
     _known(section, data, None)
     for name, told in data.items():
         _known(f"{what} {name}", told, kind.__dataclass_fields__)  # type: ignore[attr-defined]
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise EditbenchError(f"{what} {name!r}, expected a name of small letters, digits and _")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from typing import Any
 from edit_grpo_ref.config import Config, NftConfig
 from edit_grpo_ref.study.plan import StudyPlan, Unit
 from editbench.durable import write_whole
-from editbench.records import dumps
+from editbench.names import shown
+from editbench.reading import JSON_BYTES, TooMuch, read_limited
+from editbench.records import dumps, loads
 from editbench.types import EditbenchError
 
 CURVES = ("reward/edit", "reward/keep", "validation/edit", "validation/keep")
@@ -74,11 +75,13 @@ def read_facts(path: Path) -> dict[str, Any]:
         EditbenchError: naming the file, if it is missing or malformed.
     """
     try:
-        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        facts: dict[str, Any] = loads(read_limited(path, JSON_BYTES))
+        if not isinstance(facts, dict):
+            raise ValueError(f"{shown(facts)}, expected an object")
         missing = {"label", "fingerprint", "compute", "curves"} - set(facts)
     except OSError as error:
         raise EditbenchError(f"{path}: {error.strerror}; it belongs to the records of the same name") from None
-    except ValueError as error:
+    except (ValueError, TooMuch) as error:
         raise EditbenchError(f"{path}: malformed JSON ({error})") from None
     if missing:
         raise EditbenchError(f"{path}: without {', '.join(sorted(missing))}")
@@ -222,7 +225,7 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
 
 def _log(run: Path) -> list[dict[str, Any]]:
     path = run / "log.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+    return [loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
 
 
 def _seconds(log: Sequence[Mapping[str, Any]]) -> float:

@@ -149,6 +149,8 @@ class Client:
                 body = await _body(response, self._max_bytes if good else ERROR_BYTES, whole=good)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError):
             raise ApiError("no connection", again=True) from None
+        except httpx2.InvalidURL:  # one that a server gave
+            raise ApiError("malformed response (no address)") from None
         except httpx2.TransportError:  # which one depends on when the connection broke
             raise ApiError("connection lost", again=True) from None
         if good:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -26,6 +25,7 @@ from editbench.editors.diffusers_loading import (
 )
 from editbench.editors.sizes import Fit, Fitted, fit_source
 from editbench.images import Accepted, InvalidImage, as_image, resize, size_text
+from editbench.records import loads
 from editbench.registry import bare
 from editbench.specs import did_you_mean, parse
 from editbench.types import EditbenchError, EditRequest, MaskAccess
@@ -250,6 +250,6 @@ def _groups(shapes: Sequence[tuple[int, ...]], batch: bool) -> list[list[int]]:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return loads(text)
+    except ValueError:
         return text

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from editbench.records import loads
 from editbench.types import EditbenchError
 
 if TYPE_CHECKING:  # finding out about an editor must not cost the seconds that torch takes
@@ -42,7 +42,7 @@ def find_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     """
     try:
         path, commit = fetched(model, INDEX, revision)
-        name = json.loads(path.read_text("utf-8"))["_class_name"]
+        name = loads(path.read_bytes())["_class_name"]
     except FileNotFoundError:
         raise EditbenchError(
             f"diffusers: {model!r} has no {INDEX}, expected a pipeline as diffusers saves it"

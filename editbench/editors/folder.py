@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from editbench.images import decode
+from editbench.names import shown
+from editbench.reading import lines_limited
 from editbench.records import loads
 from editbench.registry import bare
+from editbench.specs import did_you_mean
+from editbench.suites.pictures import inside
 from editbench.types import EditbenchError, MaskAccess, Suite, Task
 
+_FIELDS = {"id", "image_path", "repeat"}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -21,7 +26,7 @@ class FolderAnswers:
 
     Args:
         path: a folder of `<id>.png` (or .jpg, .jpeg, .webp; `<id>@1.png` answers repeat 1), or a JSONL file with
-            `{"id": …, "image_path": …}` and optional `repeat` a line, paths relative to the file.
+            `{"id": …, "image_path": …}` and optional `repeat` a line, paths relative to the file and inside its folder.
         mask_access: what whoever made the images saw of the mask.
     """
 
@@ -54,32 +59,40 @@ class FolderAnswers:
                     self._add(path.stem, 0, path)
 
     def _read_list(self) -> None:
-        lines = self.path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(lines_limited(self.path), start=1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if not line.strip():
                 continue
             try:
                 item: Any = loads(line)
                 scenario_id, image_path, repeat = item["id"], item["image_path"], item.get("repeat", 0)
-                if not (isinstance(scenario_id, str) and isinstance(image_path, str) and isinstance(repeat, int)):
+                if not (isinstance(scenario_id, str) and isinstance(image_path, str) and type(repeat) is int):
                     raise TypeError("id and image_path must be text, repeat a whole number")
+                if unknown := sorted(item.keys() - _FIELDS):
+                    raise TypeError(f"unknown field {shown(unknown[0])}{did_you_mean(unknown[0], _FIELDS)}")
+                path = PurePosixPath(image_path)
+                if repeat < 0 or not image_path or path.is_absolute() or ".." in path.parts or "\0" in image_path:
+                    raise TypeError(
+                        f"image_path {shown(image_path)} must be inside the folder of the list, repeat 0 or more"
+                    )
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise EditbenchError(
                     f'{self.path}:{number}: {error}; expected {{"id": "…", "image_path": "…"}} on each line'
                 ) from None
-            self._add(scenario_id, repeat, self.path.parent / image_path)
+            self._add(scenario_id, repeat, self.path.parent / path)
 
     def _add(self, scenario_id: str, repeat: int, path: Path) -> None:
         other = self._images.setdefault((scenario_id, repeat), path)
         if other is not path:
-            raise EditbenchError(f"{other} and {path} both answer scenario {scenario_id!r}")
+            raise EditbenchError(f"{other} and {path} both answer scenario {shown(scenario_id)}")
 
     def answer(self, task: Task) -> object | None:
         """Return the decoded image, None where there is none."""
         path = self._images.get((task.scenario.id, task.repeat))
         if path is None or not path.exists():
             return None
-        return decode(path)
+        root = self.path if self.path.is_dir() else self.path.parent
+        return decode(inside(root, path.relative_to(root).as_posix()))  # no link of a submission shows other files
 
 
 def missing_and_extra(listing: Path, images: dict[tuple[str, int], Path], suite: Suite) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, get_args
 
 from editbench.editors.client import RANGES, Client, DeadlinePassed
 from editbench.editors.protocol import VERSION, ProtocolError, output_from_json, request_to_json
+from editbench.names import LONGEST_NAME, is_name, shown
 from editbench.registry import bare, written_spec
 from editbench.specs import printable
 from editbench.transport import ApiError, check_address, check_ranges, key_from
@@ -113,11 +114,13 @@ def _information(http: Http, told: object) -> Information:
     if not isinstance(told, dict):
         raise EditbenchError(f"{http.address} is no service of editbench: it says nothing about its editor")
     protocol = told.get("protocol", VERSION)
-    if protocol != VERSION:
-        raise EditbenchError(f"{http.address} speaks protocol {protocol!r}, expected {VERSION}: update the older side")
+    if protocol != VERSION or isinstance(protocol, bool):
+        raise EditbenchError(
+            f"{http.address} speaks protocol {shown(protocol)}, expected {VERSION}: update the older side"
+        )
     access: Any = told.get("mask_access")
     if access not in get_args(MaskAccess):
-        raise EditbenchError(f"{http.address}: mask_access is {access!r}, expected none, hint, region")
+        raise EditbenchError(f"{http.address}: mask_access is {shown(access)}, expected none, hint, region")
     if http.mask_access not in (None, access):
         raise EditbenchError(
             f"{http.address} declares mask_access={access}, not {http.mask_access}: leave the option out"
@@ -126,13 +129,15 @@ def _information(http: Http, told: object) -> Information:
         name: told[name] for name in ("name", "trained_on", "batch_size", "version") if name in told
     }
     trained_on = given.get("trained_on", [])
-    if not isinstance(trained_on, list) or not all(isinstance(metric, str) for metric in trained_on):
-        raise EditbenchError(f"{http.address}: trained_on is {trained_on!r}, expected a list of metric specs")
+    if not isinstance(trained_on, list) or not all(
+        isinstance(metric, str) and is_name(metric) for metric in trained_on
+    ):
+        raise EditbenchError(f"{http.address}: trained_on is {shown(trained_on)}, expected a list of metric specs")
     if type(size := given.get("batch_size", 1)) is not int or not 1 <= size <= 1024:
-        raise EditbenchError(f"{http.address}: batch_size is {size!r}, expected 1 to 1024")
+        raise EditbenchError(f"{http.address}: batch_size is {shown(size)}, expected 1 to 1024")
     for name in ("name", "version"):
-        if not isinstance(given.get(name, ""), str):
-            raise EditbenchError(f"{http.address}: {name} is {given[name]!r}, expected text")
+        if not isinstance(text := given.get(name, ""), str) or len(text) > LONGEST_NAME:
+            raise EditbenchError(f"{http.address}: {name} is {shown(text)}, expected a text of some words")
     return Information(access, **{**given, "trained_on": tuple(trained_on)})
 
 

@@ -181,8 +181,12 @@ class ImagesApi:
                 except (binascii.Error, ValueError):
                     raise InvalidImage("image is no base64") from None
             case {"data": [{"url": str() as address}]}:
-                address = urljoin(f"{self._url}/", address)
-                if urlsplit(address)[:2] != urlsplit(self._url)[:2]:
+                try:
+                    address = urljoin(f"{self._url}/", address)
+                    same = urlsplit(address)[:2] == urlsplit(self._url)[:2]
+                except ValueError:
+                    raise ApiError("malformed response (no address)") from None
+                if not same:
                     raise ApiError("the image is at another address than the server's: not fetched")
                 return await self._client.exchange("GET", address)
             case {"data": list() as images} if len(images) != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 from editbench.editors.diffusers_loading import Dtype, chosen_device, fetched, pipeline_class
 from editbench.editors.sizes import Fit, fit_source
 from editbench.images import Accepted, as_image
+from editbench.records import loads
 from editbench.registry import bare
 from editbench.types import EditbenchError, EditRequest, MaskAccess
 
@@ -61,7 +61,7 @@ class Vae:
             name = f"{folder}/config.json" if folder else "config.json"
             try:
                 path, commit = fetched(self.model, name, self.revision)
-                config = json.loads(path.read_text("utf-8"))
+                config = loads(path.read_bytes())
             except FileNotFoundError:
                 continue
             if "latent_channels" in config or "z_dim" in config:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench.metrics.neural import file_sha256
+from editbench.records import loads
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
@@ -81,7 +81,7 @@ def clip_files(model: str, pretrained: str | None, needed_by: str) -> ClipFiles:
 def _in_folder(folder: Path, pretrained: str | None, needed_by: str) -> ClipFiles:
     config = folder / CONFIG
     try:
-        text_cfg = json.loads(config.read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
+        text_cfg = loads(config.read_bytes())["model_cfg"]["text_cfg"]
     except (OSError, ValueError, KeyError, TypeError):
         raise EditbenchError(f"{needed_by}: {config} cannot be read, expected JSON with a model_cfg") from None
     if pretrained is None:
@@ -109,7 +109,7 @@ def _architecture(model: str, pretrained: str | None, needed_by: str) -> ClipFil
         hint = did_you_mean(model, [SHAPES_TINY, *known])
         hint = hint or f", expected {SHAPES_TINY}, an architecture of open_clip, {_HUB}OWNER/NAME or a folder"
         raise EditbenchError(f"{needed_by}: no model {model!r}{hint}")
-    text_cfg = json.loads(known[model].read_text(encoding="utf-8"))["text_cfg"]
+    text_cfg = loads(known[model].read_bytes())["text_cfg"]
     others = []
     for repository, names in (
         (text_cfg.get("hf_tokenizer_name"), _TOKENIZER),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -186,7 +185,7 @@ def _options(instruction: str, category: str, seed: int) -> list[str]:
     Wrong ones: up to two variants of the instruction in which its last telling word (a colour, a direction, a size) is
     another one, and instructions of the category from a list; never one that equals the right one.
     """
-    lists: Mapping[str, Any] = json.loads(_file("distractors.json"))
+    lists: Mapping[str, Any] = loads(_file("distractors.json"))
     general = [*lists["instructions"].get(category, ()), *lists["instructions"]["any"]]
     wrong: list[str] = []
     taken = {_plain(instruction), _plain(lists["none"])}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from editbench.metrics.neural import file_sha256
+from editbench.records import loads
 from editbench.types import EditbenchError
 
 _CONFIG = "config.json"
@@ -63,7 +63,7 @@ def _cached(model: str) -> Path | None:
 
 def model_config(folder: Path) -> dict[str, Any]:
     """Return the configuration of a checkpoint, without torch."""
-    config: dict[str, Any] = json.loads((folder / _CONFIG).read_text())
+    config: dict[str, Any] = loads((folder / _CONFIG).read_bytes())
     return config
 
 
@@ -91,7 +91,7 @@ def _tensor_files(folder: Path) -> list[str]:
     first = next(name for name in _TENSORS if (folder / name).is_file())
     if not first.endswith(".index.json"):
         return [first]
-    parts: dict[str, str] = json.loads((folder / first).read_text())["weight_map"]
+    parts: dict[str, str] = loads((folder / first).read_bytes())["weight_map"]
     return [first, *sorted(set(parts.values()))]
 
 

@@ -13,8 +13,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-_BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They reorder the text around them."""
+from editbench.names import BIDIRECTIONAL
 
 
 def render(
@@ -95,6 +94,6 @@ def visible(text: str) -> str:
 def _visible(character: str) -> str:
     if character in "\n\t":
         return character
-    if character in _BIDIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs"):
+    if character in BIDIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs"):
         return f"⟨U+{ord(character):04X}⟩"
     return character

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from editbench.records import loads
 from editbench.shapes_tiny import CONFIG, MODEL, TRAINING, WORDS, words
 from editbench.shapes_tiny.scenes import Pair, captions, draw_edit, picture_pair, view
 from editbench.suites.shapes_stream import Stream
@@ -141,7 +142,7 @@ def train(recipe: Recipe, folder: Path, stop_after: int | None = None) -> None:
     torch.manual_seed(recipe.seed)
     folder.mkdir(parents=True, exist_ok=True)
     text = CONFIG.read_text(encoding="utf-8")
-    config = json.loads(text)
+    config = loads(text)
     words.write(folder / WORDS.name)
     network, preprocess = config["model_cfg"], config["preprocess_cfg"]
     tokenizer = SimpleTokenizer(str(folder / WORDS.name), context_length=network["text_cfg"]["context_length"])

@@ -22,11 +22,11 @@ import numpy as np
 
 from editbench.images import Accepted, InvalidImage, decode, size_text
 from editbench.masks import AcceptedMask
+from editbench.names import ID, ID_RULE
 from editbench.records import dumps, loads
 from editbench.registry import spec_of, written_spec
 from editbench.specs import parse, printable
 from editbench.suites.coverage import Coverage
-from editbench.suites.folder import ID
 from editbench.suites.mask_forms import read_mask
 from editbench.suites.pictures import Reference, read_bytes, reference_text
 from editbench.types import Content, EditbenchError, Image, Scenario
@@ -307,7 +307,7 @@ def _read(what: str, reference: Reference, root: Path) -> Accepted:
 def _check_id(scenario_id: str, seen: set[bytes], where: str) -> None:
     if not ID.fullmatch(scenario_id):
         text = printable(scenario_id)
-        raise EditbenchError(f"{where}: id {text!r}, expected up to 128 letters, digits, '.', '_' or '-'")
+        raise EditbenchError(f"{where}: id {text!r}, expected {ID_RULE}")
     folded = hashlib.sha256(scenario_id.casefold().encode()).digest()[:8]  # 10⁶ ids in little memory
     if folded in seen:
         raise EditbenchError(f"{where}: id {scenario_id!r} occurs twice (case is ignored)")

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from editbench.images import MAX_PIXELS, InvalidImage, size_text
 from editbench.masks import AcceptedMask
+from editbench.names import shown
 from editbench.types import EditbenchError
 
 
@@ -48,26 +49,35 @@ def _polygons(polygons: Any, height: int, width: int) -> Any:
     if not isinstance(polygons, Sequence) or isinstance(polygons, str) or not polygons:
         raise InvalidImage("no polygon")
     for number, polygon in enumerate(polygons, start=1):
+        if not isinstance(polygon, Sequence) or not all(map(_is_number, polygon)):
+            raise InvalidImage(f"polygon {number} is {shown(polygon)}, expected numbers")
         if len(polygon) < 6 or len(polygon) % 2:
             raise InvalidImage(f"polygon {number} has {len(polygon)} numbers, expected x and y of 3 points or more")
         if (farthest := max(map(abs, polygon))) > 2 * max(height, width):
             size = size_text(height, width)
-            raise InvalidImage(f"polygon {number} reaches {farthest:g} in a picture of {size}")
+            raise InvalidImage(f"polygon {number} reaches {shown(farthest)} in a picture of {size}")
     coco = library()
     return coco.merge(coco.frPyObjects(polygons, height, width))
 
 
 def _runs(code: Mapping[str, Any], height: int, width: int) -> Any:
-    counts, size = code["counts"], [*code["size"]]
-    if size != [height, width]:
-        sizes = size_text(size[0], size[1]), size_text(height, width)
-        raise InvalidImage(f"runs for a size of {sizes[0]}, but the picture is said to be {sizes[1]}")
+    counts, size = code.get("counts"), code.get("size")
+    if not isinstance(size, Sequence) or list(size) != [height, width]:
+        told = size_text(height, width)
+        raise InvalidImage(f"runs for a size of {shown(size)} (height, width), but the picture is said to be {told}")
     lengths = unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(lengths, Sequence) or not all(type(length) is int for length in lengths):
+        raise InvalidImage(f"runs of {shown(counts)}, expected whole numbers")
     if (shortest := min(lengths, default=0)) < 0:
-        raise InvalidImage(f"a run of length {shortest}, expected 0 or more")
+        raise InvalidImage(f"a run of length {shown(shortest)}, expected 0 or more")
     if (total := sum(lengths)) != height * width:
-        raise InvalidImage(f"runs of {total} pixels together, expected {height * width}")
+        raise InvalidImage(f"runs of {shown(total)} pixels together, expected {height * width}")
     return library().frPyObjects({"size": size, "counts": lengths}, height, width)
+
+
+def _is_number(value: object) -> bool:
+    """Whether pycocotools may be given a coordinate: it crashes on NaN."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
 
 
 def unpacked(text: str) -> list[int]:

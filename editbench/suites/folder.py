@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,14 +14,16 @@ import numpy as np
 
 from editbench.images import Accepted, InvalidImage, decode, size_text
 from editbench.masks import AcceptedMask, MaskPolarity, decode_mask
+from editbench.names import ID, ID_RULE, NAME_RULE, is_name, shown
+from editbench.reading import lines_limited
 from editbench.records import loads
 from editbench.regions import Mask
 from editbench.registry import bare
 from editbench.specs import did_you_mean
+from editbench.suites.pictures import inside
 from editbench.types import Content, EditbenchError, Image, Scenario, Suite
 
 MANIFEST = "scenarios.jsonl"
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 POLARITIES: tuple[MaskPolarity, ...] = get_args(MaskPolarity)
 _TEXTS = ("id", "source", "mask", "instruction", "source_prompt", "target_prompt", "target", "category", "cluster")
 _FIELDS = (*_TEXTS, "mask_polarity", "mask_threshold", "meta")
@@ -147,8 +148,7 @@ def _lines(manifest: Path) -> Iterator[bytes]:
     if not manifest.is_file():
         raise EditbenchError(f"no {manifest}: a folder suite needs a {MANIFEST}, one JSON object a line")
     try:
-        with manifest.open("rb") as file:
-            yield from file
+        yield from lines_limited(manifest)
     except OSError as error:
         raise EditbenchError(f"{manifest} cannot be read: {error.strerror}") from None
 
@@ -172,27 +172,29 @@ def parse_line(line: bytes, manifest: Path, number: int) -> dict[str, Any]:
     for name in item:
         if name not in _FIELDS:
             hint = did_you_mean(name, _FIELDS) or "; free fields go into meta"
-            raise EditbenchError(f"{where}: unknown field {name!r}{hint}")
+            raise EditbenchError(f"{where}: unknown field {shown(name)}{hint}")
     for name in _REQUIRED:
         if name not in item:
             raise EditbenchError(f"{where}: no field {name!r}")
     for name in _TEXTS:
         if name in item and not isinstance(item[name], str):
-            raise EditbenchError(f"{where}: {name}={item[name]!r}, expected text")
+            raise EditbenchError(f"{where}: {name}={shown(item[name])}, expected text")
     for name in ("source", "mask", "target"):
         if name in item:
             _check_path(item[name], f"{where}: {name}")
     if not ID.fullmatch(item["id"]):
-        raise EditbenchError(f"{where}: id {item['id']!r}, expected up to 128 letters, digits, '.', '_' or '-'")
+        raise EditbenchError(f"{where}: id {shown(item['id'])}, expected {ID_RULE}")
+    if not is_name(item.get("category", "")):
+        raise EditbenchError(f"{where}: category={shown(item['category'])}, expected {NAME_RULE}")
     polarity = item.get("mask_polarity", POLARITIES[0])
     if polarity not in POLARITIES:
         hint = did_you_mean(str(polarity), POLARITIES)
-        raise EditbenchError(f"{where}: mask_polarity={polarity!r}, expected one of {', '.join(POLARITIES)}{hint}")
+        raise EditbenchError(f"{where}: mask_polarity={shown(polarity)}, expected one of {', '.join(POLARITIES)}{hint}")
     threshold = item.get("mask_threshold")
     if threshold is not None and (type(threshold) is not int or not 1 <= threshold <= 255):
-        raise EditbenchError(f"{where}: mask_threshold={threshold!r}, expected a grey level from 1 to 255")
+        raise EditbenchError(f"{where}: mask_threshold={shown(threshold)}, expected a grey level from 1 to 255")
     if not isinstance(item.get("meta", {}), dict):
-        raise EditbenchError(f"{where}: meta={item['meta']!r}, expected an object")
+        raise EditbenchError(f"{where}: meta={shown(item['meta'])}, expected an object")
     return item
 
 
@@ -200,7 +202,7 @@ def _check_path(text: str, where: str) -> None:
     path = PurePosixPath(text)
     unsafe = not text or path.is_absolute() or ".." in path.parts or "\\" in text or ":" in text or "\0" in text
     if unsafe:
-        raise EditbenchError(f"{where}={text!r}, expected a path inside the suite's folder, relative to the file")
+        raise EditbenchError(f"{where}={shown(text)}, expected a path inside the suite's folder, relative to the file")
 
 
 def _check_id(scenario_id: str, seen: dict[int, int], manifest: Path, number: int) -> None:
@@ -247,18 +249,8 @@ def _read_mask(item: Mapping[str, Any], root: Path) -> AcceptedMask:
 
 def _accepted(item: Mapping[str, Any], name: str, root: Path, read: Callable[[Path], Read]) -> Read:
     try:
-        return read(_inside(root, item[name]))
+        return read(inside(root, item[name]))
     except InvalidImage as error:
         raise InvalidImage(f"{name} {item[name]!r}: {error}") from error
     except OSError as error:
         raise InvalidImage(f"{name} {item[name]!r}: {error.strerror}") from error
-
-
-def _inside(root: Path, text: str) -> Path:
-    try:
-        path = (root / text).resolve()
-    except RuntimeError:  # Python before 3.13
-        raise InvalidImage("a link that leads back to itself") from None
-    if not path.is_relative_to(root.resolve()):
-        raise InvalidImage("a link that leads out of the suite's folder")
-    return path

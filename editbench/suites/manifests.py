@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from editbench.names import shown
+from editbench.reading import TooMuch, lines_limited, read_limited
 from editbench.records import dumps, loads
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
@@ -21,6 +23,9 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _MARK = codecs.BOM_UTF8
+
+MAX_BYTES = 1 << 31
+"""Of a manifest that is read as a whole; the largest known has 600 MB, and is streamed."""
 
 _NAN = re.compile(r'("(?:[^"\\]|\\.)*")|\bNaN\b')
 """A JSON text, passed over, or a NaN outside of any."""
@@ -74,12 +79,11 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Any]]:
         EditbenchError: naming file and line.
     """
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                where = f"{path}:{number}"
-                text = _text(line.removeprefix(_MARK) if number == 1 else line, where)
-                if text.strip():
-                    yield where, parse_json(text, where)
+        for number, line in enumerate(lines_limited(path), start=1):
+            where = f"{path}:{number}"
+            text = _text(line.removeprefix(_MARK) if number == 1 else line, where)
+            if text.strip():
+                yield where, parse_json(text, where)
     except FileNotFoundError:
         raise no_file(path) from None
     except OSError as error:
@@ -118,7 +122,9 @@ def read_text(path: Path) -> str:
         EditbenchError: naming the file, and a neighbour of a similar name where it is missing.
     """
     try:
-        return _text(path.read_bytes().removeprefix(_MARK), str(path))
+        return _text(read_limited(path, MAX_BYTES).removeprefix(_MARK), str(path))
+    except TooMuch as error:
+        raise TooMuch(f"{path}: {error}") from None
     except FileNotFoundError:
         raise no_file(path) from None
     except OSError as error:
@@ -185,10 +191,8 @@ def checked(schema: type[Item], value: object, where: str) -> Item:
         if first["type"] == "missing":
             hint = did_you_mean(place, known)
             raise EditbenchError(f"{where}: no field {place!r}{hint}") from None
-        shown = repr(first["input"])
-        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
         message = first["msg"].replace("Input should be", "expected")
-        raise EditbenchError(f"{where}: {f'{place}=' if place else ''}{shown}, {message}") from None
+        raise EditbenchError(f"{where}: {f'{place}=' if place else ''}{shown(first['input'])}, {message}") from None
 
 
 def each(items: Iterable[Item], read: Callable[[Item], Made]) -> Iterator[Made | EditbenchError]:

@@ -14,6 +14,7 @@ from typing import ClassVar, NotRequired, TypedDict, cast
 import numpy as np
 
 from editbench.images import decode, pixels_sha256
+from editbench.records import loads
 from editbench.regions import Mask, Regions
 from editbench.suites.checks import ColourBecomes, StructureKept
 from editbench.types import Check, Content, EditbenchError, Image, Scenario
@@ -91,7 +92,7 @@ class Manifest(TypedDict):
 def manifest() -> Manifest:
     """Return the content of `photos.json`."""
     text = (importlib.resources.files("editbench.suites") / "photos.json").read_text(encoding="utf-8")
-    return cast(Manifest, json.loads(text))
+    return cast(Manifest, loads(text))
 
 
 @cache

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from editbench.images import InvalidImage
+from editbench.images import MAX_BYTES, InvalidImage
+from editbench.reading import TooMuch, read_limited
 
 Reference: TypeAlias = str | Mapping[str, Any]
 """A path below the benchmark's folder, or `{"parquet": path, "row": number, "column": name}`."""
@@ -67,26 +68,27 @@ def read_bytes(root: Path, reference: Reference) -> bytes:
 
         # Tables are listed by the loader, never named by the data: the hub's cache is made of links, and may be.
         return read_cell(root / file_of(reference), int(reference["row"]), str(reference["column"]))
-    path = _inside(root, reference)
+    path = inside(root, reference)
     try:
-        if path.exists() and not path.is_file():
-            raise InvalidImage("not a file")  # to read a pipe would wait for ever
-        return path.read_bytes()
+        return read_limited(path, MAX_BYTES)
+    except TooMuch as error:
+        raise InvalidImage(str(error)) from None
     except OSError as error:
         raise InvalidImage(str(error.strerror)) from error
 
 
-def _inside(root: Path, text: str) -> Path:
+def inside(root: Path, text: str) -> Path:
+    """Return where a file is that data name; raises InvalidImage unless that is inside the folder, links followed."""
     pure = PurePosixPath(text)
     if not text or pure.is_absolute() or ".." in pure.parts or "\0" in text or "\\" in text:
-        raise InvalidImage("expected a path inside the benchmark's folder")
+        raise InvalidImage("expected a path inside the folder")
     try:
         path = (root / pure).resolve()
     except (OSError, RuntimeError):
         raise InvalidImage("a link that leads back to itself") from None
     if not path.is_relative_to(root.resolve()):
         raise InvalidImage(
-            "a link that leads out of the benchmark's folder; the hub's cache is made of links, and "
+            "a link that leads out of the folder; the hub's cache is made of links, and "
             "`hf download --local-dir` of files"
         )
     return path

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from editbench.names import shown
+from editbench.records import dumps
 from editbench.suites.manifests import Item, checked, no_file
 from editbench.types import EditbenchError
 
@@ -40,13 +42,16 @@ def read_items(path: Path, prefix: str = "item") -> Iterator[tuple[str, Any]]:
             _skip_mark(file)
             for value in ijson.items(file, prefix, use_float=True, map_type=Object, buf_size=1 << 20):
                 if twice:
-                    raise ValueError(f"duplicate key {twice[0]!r}")
+                    raise ValueError(f"duplicate key {shown(twice[0])}")
+                dumps(value).encode()  # what is nested too deeply, or is no text, is found here
                 yield f"{path}: {name} {number}", value
                 number += 1
         if not number:
             raise ValueError("no item, expected a list of them")
     except FileNotFoundError:
         raise no_file(path) from None
+    except RecursionError:
+        raise EditbenchError(f"{path}: {name} {number}: malformed JSON (nested too deeply)") from None
     except (ValueError, ijson.JSONError) as error:
         said = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         reason = " ".join(said.partition("(right here)")[0].split())

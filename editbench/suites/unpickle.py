@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from editbench.reading import read_limited
+from editbench.suites.manifests import MAX_BYTES
 from editbench.types import EditbenchError
 
 
@@ -80,7 +84,17 @@ _ALLOWED: dict[str, Callable[..., Any]] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """The unpickler in Python: the one in C takes as much memory as a few bytes tell it to."""
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+
+    def _bytearray(self) -> None:
+        (length,) = struct.unpack("<Q", self.read(8))  # type: ignore[attr-defined]
+        self.append(bytearray(self.read(length)))  # type: ignore[attr-defined]
+
+    dispatch[pickle.BYTEARRAY8[0]] = _bytearray  # theirs makes room before it reads
+
     def find_class(self, module: str, name: str) -> Any:
         if f"{module}.{name}" not in _ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -96,12 +110,11 @@ def read_pickle(path: Path) -> Any:
         EditbenchError: naming the file and what in it is refused or broken.
     """
     try:
-        with path.open("rb") as file:
-            return _Unpickler(file).load()
+        return _Unpickler(io.BytesIO(read_limited(path, MAX_BYTES))).load()
     except OSError as error:
         raise EditbenchError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # what a broken pickle raises is anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise EditbenchError(
             f"{path}: refused ({reason}), expected a pickle of containers, texts, numbers and numpy arrays"
         ) from None

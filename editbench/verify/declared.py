@@ -10,8 +10,9 @@ from typing import Any
 from editbench.differences import differences
 from editbench.editors import answers_sha256, code_sha256
 from editbench.metrics import describe
+from editbench.names import LABEL
 from editbench.placement import leaf_of
-from editbench.plan import LABEL, Plan
+from editbench.plan import Plan
 from editbench.records import RecordFile
 from editbench.registry import spec_of
 from editbench.types import AnyEditor
