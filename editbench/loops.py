@@ -126,6 +126,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     shard = f"{index}-of-{count}"
     crew: Crew | None = None
     cells: dict[Key, Cell] = {}
+    safe: set[Key] = set()
     try:
         check_space(plan)
         made_with = provenance.collect()
@@ -137,6 +138,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         begun = {name: made_with[name] for name in ("editbench", "python", "packages", "git")}
         store.append([{"type": "start", "signatures": plan.signatures, "made_with": begun}])
         cells = store.cells()
+        safe = set(cells)
         waves = _waves(plan, index, count)
         total = sum(map(len, waves))
         done = failed = 0
@@ -145,6 +147,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
                 for sha256, png in outcome.pngs.items():
                     store.write_png(sha256, png)
                 store.append(outcome.events)
+                safe.update((event["scenario_id"], event["repeat"]) for event in outcome.events)
                 if outcome.finished:
                     done += len(outcome.finished)
                     found = [cells[key] for key in outcome.finished if key in cells]
@@ -155,7 +158,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
             store.write_records(plan.header, everything)
     except StorageError as error:
         raise StorageError(
-            f"{error}; {len(cells)} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
+            f"{error}; {len(safe)} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
             "command again"
         ) from error
     finally:

@@ -23,7 +23,6 @@ from editbench.types import EDIT_STATUSES, Detailed, EditbenchError, Failed, Mas
 SCHEMA = 1
 """Raised when a reader of today could misread a file of tomorrow."""
 
-
 MAX_BYTES = 1 << 31
 """Of a record file, unpacked: a million records of two kilobytes."""
 

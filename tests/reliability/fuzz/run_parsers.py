@@ -134,7 +134,15 @@ def events():
         "seconds": 0.5,
     }
     signature = header().signature("psnr:region=keep")
-    score = {"type": "score", "scenario_id": "a", "repeat": 0, "values": {"psnr:region=keep": {"value": 30.5}}}
+    start = {"type": "start", "signatures": {"psnr:region=keep": signature}}
+    score = {
+        "type": "score",
+        "scenario_id": "a",
+        "repeat": 0,
+        "of": HASH[:16],
+        "signed": journal.signed(start["signatures"]),
+        "values": {"psnr:region=keep": {"value": 30.5}},
+    }
     failed = {
         **edit,
         "scenario_id": "b",
@@ -143,8 +151,9 @@ def events():
         "reason": "no",
         "traceback": "x",
     }
-    start = {"type": "start", "signatures": {"psnr:region=keep": signature}}
-    return [{"type": "open", "session": 1}, start, edit, score, failed, {"type": "open", "session": 2}, start, score]
+    kept = {"type": "records", "sha256": HASH}
+    one, two = ({"type": "open", "session": number} for number in (1, 2))
+    return [one, start, edit, score, failed, two, start, score, kept]
 
 
 def check_journal(data):
