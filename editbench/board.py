@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 
-from editbench.records import EditorInfo, MetricInfo, RecordFile, SuiteInfo
+import numpy as np
+
+from editbench.columns import FAILED, MISSING, UNDEFINED, Columns
+from editbench.record_files import RecordFile
+from editbench.records import EditorInfo, MetricInfo, SuiteInfo
+from editbench.same_suite import check_same_scenarios, check_same_suite
 from editbench.stats import Estimate, estimate, front, rank_ranges
-from editbench.types import EditbenchError, Failed, Record, Undefined
-from editbench.values import Profile, bounds_of, mean_profile, scenario_means, seed_sd, value_of
+from editbench.types import Detailed
+from editbench.values import Profile, bounds_of, counted_values, mean_profile, scenario_means, seed_sd
 from editbench.verdicts import Verdict
 
 RANKING = "composite"
@@ -151,8 +156,7 @@ def _build_board(files: Sequence[RecordFile]) -> Board:
     files = sorted(files, key=lambda file: file.header.editor.label)
     check_same_suite(files)
     check_same_scenarios(files)
-    readable = {r.scenario_id for file in files for r in file.records if r.edit_status != "input_invalid"}
-    rows = [_row(file, readable) for file in files]
+    rows = [_row(file, unreadable) for file, unreadable in zip(files, _unreadable(files), strict=True)]
     by_label = {file.header.editor.label: file for file in files}
     rows.sort(key=lambda row: (not row.complete, -(_score(row) or 0.0), "ok" not in row.statuses, row.editor.label))
     rivals = [row for row in rows if _can_have_a_rank(row)]
@@ -173,12 +177,10 @@ def _build_board(files: Sequence[RecordFile]) -> Board:
 
 def _rank_ranges(files: Sequence[RecordFile]) -> dict[str, tuple[int, int]]:
     """Return the range of ranks of each run by its label; the runs are complete, with composites of one signature."""
-    import numpy as np
-
     if not files:
         return {}
     means = [scenario_means(file, RANKING) for file in files]
-    clusters = {record.scenario_id: record.cluster for record in files[0].records}
+    clusters = dict(zip(files[0].columns.ids, files[0].columns.clusters, strict=True))
     ids = sorted(set.intersection(*(set(of_run) for of_run in means)))
     values = np.array([[of_run[name] for name in ids] for of_run in means])
     found = rank_ranges(values, [clusters[name] for name in ids])
@@ -213,99 +215,53 @@ def _score(row: Row) -> float | None:
     return cells[0].estimate.mean if cells else None
 
 
-def check_same_suite(files: Sequence[RecordFile]) -> None:
-    """Raise EditbenchError if runs of one suite name are of different suites, or share a label."""
-    suite = files[0].header.suite
-    labels: set[str] = set()
-    for file in files:
-        label = file.header.editor.label
-        if (file.header.suite.identity, file.header.suite.scenarios) != (suite.identity, suite.scenarios):
-            raise EditbenchError(
-                f"{label!r} and {files[0].header.editor.label!r} ran on different suites that are both named "
-                f"{suite.name}: a corrected suite needs a new version"
-            )
-        if label in labels:
-            raise EditbenchError(f"two runs on {suite.name} are labelled {label!r}: give one another --label")
-        labels.add(label)
+def _unreadable(files: Sequence[RecordFile]) -> list[int]:
+    """Return for each run how many of its records are of scenarios that no run could read."""
+    invalid = [file.columns.statuses.count("input_invalid") for file in files]
+    if not any(invalid):
+        return invalid
+    readable: set[str] = set()
+    for columns in (file.columns for file in files):
+        pairs = zip(columns.ids, columns.statuses, strict=True)
+        readable.update(name for name, status in pairs if status != "input_invalid")
+    return [sum(name not in readable for name in file.columns.ids) for file in files]
 
 
-def check_same_scenarios(files: Sequence[RecordFile]) -> None:
-    """Compare what records say about scenarios, which is the same for every editor: nobody picks a denominator.
-
-    Args:
-        files: of runs on one suite.
-
-    Raises:
-        EditbenchError: naming the first scenario on which two runs differ.
-    """
-    suite = files[0].header.suite
-    ids: set[str] = set()
-    facts: dict[tuple[str, str], tuple[str, str]] = {}
-    for file in sorted(files, key=lambda file: -len(file.records)):
-        label = file.header.editor.label
-        names = {metric: f"{metric} ({file.header.signature(metric)})" for metric in file.header.metrics}
-        for record in file.records:
-            name = record.scenario_id
-            ids.add(name)
-            if len(ids) > suite.scenarios:
-                raise EditbenchError(f"{label!r} has records of {name!r}: not one of {suite.name}'s {suite.scenarios}")
-            for what, fact in _facts(record, names):
-                first, found = facts.setdefault((name, what), (label, fact))
-                if found != fact:
-                    raise EditbenchError(
-                        f"scenario {name!r} of {suite.name}: {what} is {found} according to {first!r} and {fact} "
-                        f"according to {label!r}, but does not depend on the editor"
-                    )
-
-
-def _facts(record: Record, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    yield "the cluster", repr(record.cluster)
-    yield "the category", repr(record.category)
-    if record.pixels_sha256 is not None:
-        yield "the hash of its pixels", record.pixels_sha256[:12]
-    for metric, name in names.items():
-        value = record.values.get(metric)
-        if isinstance(value, float | Undefined):
-            yield name, "undefined" if isinstance(value, Undefined) else "a number"
-
-
-def _row(file: RecordFile, readable: Container[str]) -> Row:
-    header = file.header
-    statuses = Counter[str](record.edit_status for record in file.records)
-    missing = header.suite.scenarios * header.repeats - len(file.records)
+def _row(file: RecordFile, unreadable: int) -> Row:
+    header, columns = file.header, file.columns
+    statuses = Counter[str](columns.statuses)
+    missing = header.suite.scenarios * header.repeats - len(columns)
     if missing:
         statuses["not_run"] += missing
     cells = {
-        Column(metric, header.signature(metric)): _cell(metric, info, file.records)
+        Column(metric, header.signature(metric)): _cell(metric, info, columns)
         for metric, info in header.metrics.items()
     }
-    unreadable = sum(r.edit_status == "input_invalid" and r.scenario_id not in readable for r in file.records)
     return Row(header.editor, cells, dict(sorted(statuses.items())), unreadable, None, file.sha256)
 
 
-def _cell(metric: str, info: MetricInfo, records: Sequence[Record]) -> Cell:
+def _cell(metric: str, info: MetricInfo, columns: Columns) -> Cell:
+    values = columns.of_metric(metric)
+    numbers, counted = counted_values(columns, metric, info)
+    rows = np.flatnonzero(counted)
     per_scenario: dict[str, list[float]] = {}
-    cluster: dict[str, str] = {}
-    undefined, crashes, errors, capped, unscored = set(), [], 0, 0, 0
-    for record in records:
-        value = value_of(record, metric, info)
-        if isinstance(value, float):
-            per_scenario.setdefault(record.scenario_id, []).append(value)
-            cluster[record.scenario_id] = record.cluster
-            capped += info.cap is not None and value >= info.cap
-        elif isinstance(value, Undefined):
-            undefined.add(record.scenario_id)
-        elif isinstance(value, Failed):
-            errors += 1
-            if record.edit_status == "ok":
-                crashes.append(value.reason)
-        else:
-            unscored += 1
-    ids = sorted(per_scenario)
-    means = [math.fsum(per_scenario[name]) / len(per_scenario[name]) for name in ids]
-    found = estimate(means, [cluster[name] for name in ids], bounds_of(info))
-    spread, profile = seed_sd(per_scenario.values()), mean_profile(record.values.get(metric) for record in records)
-    return Cell(found, info, len(undefined), errors, capped, unscored, tuple(crashes), spread, profile)
+    if columns.repeated:
+        for row in rows.tolist():
+            per_scenario.setdefault(columns.ids[row], []).append(float(numbers[row]))
+        means = [math.fsum(group) / len(group) for group in per_scenario.values()]
+        cluster = dict(zip(columns.ids, columns.clusters, strict=True))
+        clusters = [cluster[name] for name in per_scenario]
+    else:
+        means, clusters = numbers[rows].tolist(), [columns.clusters[row] for row in rows.tolist()]
+    found = estimate(means, clusters, bounds_of(info))
+    errors = np.flatnonzero((values.kinds == FAILED) & ~counted).tolist()
+    undefined = {columns.ids[row] for row in np.flatnonzero(values.kinds == UNDEFINED).tolist()}
+    crashes = tuple(values.said[row].reason for row in errors if columns.statuses[row] == "ok")  # type: ignore[union-attr]
+    capped = 0 if info.cap is None else int((numbers[rows] >= info.cap).sum())
+    unscored = int((values.kinds == MISSING).sum())
+    profile = mean_profile(values.said[row] for row in sorted(values.said) if isinstance(values.said[row], Detailed))
+    spread = seed_sd(per_scenario.values())
+    return Cell(found, info, len(undefined), len(errors), capped, unscored, crashes, spread, profile)
 
 
 def decimal(value: float | None) -> str:

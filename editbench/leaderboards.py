@@ -14,7 +14,7 @@ from editbench.names import LABEL
 from editbench.plan import chosen_suite
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
-from editbench.records import RecordFile, read_records
+from editbench.record_files import RecordFile, read_records
 from editbench.report.comparison_page import write_comparison
 from editbench.report.gallery import write_gallery
 from editbench.report.leaderboard import render_boards

@@ -18,7 +18,8 @@ from editbench.names import LABEL
 from editbench.plan import Plan, make_plan
 from editbench.pool import Pool, seats_of
 from editbench.pool.seated import Order
-from editbench.records import Header, RecordFile
+from editbench.record_files import RecordFile
+from editbench.records import Header
 from editbench.space import check_space
 from editbench.specs import slug
 from editbench.store import RunStore

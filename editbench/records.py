@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import re
 import tempfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
 from typing import Any
 
 from editbench.names import ID, ID_RULE, LABEL, LABEL_RULE, NAME_RULE, SHA256, is_name, shown
-from editbench.reading import TooMuch, finite, gunzip, read_limited
 from editbench.reading import dumps as dumps
+from editbench.reading import finite
 from editbench.reading import loads as loads
 from editbench.types import EDIT_STATUSES, Detailed, EditbenchError, Failed, MaskAccess, Record, Undefined, Value
 
 SCHEMA = 1
 """Raised when a reader of today could misread a file of tomorrow."""
-
-MAX_BYTES = 1 << 31
-"""Of a record file, unpacked: a million records of two kilobytes."""
 
 
 class InvalidRecords(EditbenchError):
@@ -94,12 +88,19 @@ class Header:
         Numbers with different signatures never share a column: it covers the metric's spec and version, the suite,
         the alignment policy, the weights and the library versions that matter.
         """
-        parts = [metric, asdict(self.metrics[metric]), self.suite.identity, self.align]
-        return hashlib.sha256(dumps(parts).encode()).hexdigest()[:12]
+        return self._signatures[metric]
+
+    @cached_property
+    def _signatures(self) -> dict[str, str]:
+        parts = {metric: [metric, vars(info), self.suite.identity, self.align] for metric, info in self.metrics.items()}
+        return {metric: hashlib.sha256(dumps(part).encode()).hexdigest()[:12] for metric, part in parts.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Return the header as JSON data; `same_seed` is left out unless it is set."""
-        return {name: value for name, value in asdict(self).items() if name != "same_seed" or value}
+        data = {f.name: getattr(self, f.name) for f in fields(self)}
+        data |= {"suite": dict(vars(self.suite)), "editor": dict(vars(self.editor))}
+        data["metrics"] = {metric: dict(vars(info)) for metric, info in self.metrics.items()}
+        return {name: value for name, value in data.items() if name != "same_seed" or value}
 
     @classmethod
     def from_json(cls, data: Any) -> Header:
@@ -206,10 +207,11 @@ def _check_curve(details: Mapping[str, Any]) -> None:
     edges, curve = details["edges"], details["curve"]
     if not isinstance(edges, list) or not isinstance(curve, list) or len(edges) != len(curve) + 1:
         raise ValueError("details whose edges and curve do not belong together")
-    for number in (*edges, *curve):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise ValueError(f"details with {shown(number)} in a curve, expected a number or null")
-        finite(str(number or 0))
+    kinds = {*map(type, edges), *map(type, curve)}
+    if not kinds <= {int, float, type(None)}:
+        raise ValueError(f"details with {shown(min(kinds, key=str).__name__)} in a curve, expected numbers or null")
+    if int in kinds and any(type(number) is int and not -(2**63) < number < 2**63 for number in (*edges, *curve)):
+        raise ValueError("details with a number in a curve that is too large")
 
 
 _OPTIONAL: dict[str, Any] = {"reason": None, "flags": [], "turn": 1}
@@ -255,66 +257,3 @@ def record_from_json(data: Any) -> Record:
         raise ValueError(f"values {shown(data['values'])}, expected an object")
     values = {spec: value_from_json(value) for spec, value in data["values"].items()}
     return Record(**{**data, "values": values, "flags": tuple(flags)})
-
-
-@dataclass(frozen=True)
-class RecordFile:
-    """A record file in memory."""
-
-    header: Header
-    records: Sequence[Record]
-    sha256: str
-    """Hash of the uncompressed bytes."""
-
-
-def format_records(header: Header, records: Iterable[Record]) -> Iterator[bytes]:
-    """Yield the lines of a record file; `records` must come sorted by scenario id and repeat."""
-    yield dumps(header.to_json()).encode() + b"\n"
-    for record in records:
-        yield dumps(record_to_json(record)).encode() + b"\n"
-
-
-def read_records(path: Path) -> RecordFile:
-    """Read a `.jsonl` or `.jsonl.gz` record file.
-
-    Raises:
-        InvalidRecords: naming file and line, for anything but a complete, sorted file without duplicates.
-    """
-    if not path.is_file():
-        raise InvalidRecords(f"no record file {path}")
-    try:
-        raw = read_limited(path, MAX_BYTES)
-        data = gunzip(raw, MAX_BYTES) if path.suffix == ".gz" else raw
-    except TooMuch as error:
-        raise InvalidRecords(f"{path}: {error}") from error
-    except (EOFError, zlib.error) as error:
-        raise InvalidRecords(f"{path}: damaged gzip file ({error})") from error
-    if not data.endswith(b"\n"):
-        raise InvalidRecords(f"{path}: the last line is cut off; restore the file or score the run again")
-    lines = data[:-1].split(b"\n")
-    records: list[Record] = []
-    number, last = 1, ("", -1)
-    try:
-        header = Header.from_json(loads(lines[0]))
-        for line in lines[1:]:
-            number += 1
-            record = record_from_json(loads(line))
-            _check_ranges(header, record)
-            key = record.scenario_id, record.repeat
-            if record.repeat >= header.repeats or len(records) >= header.suite.scenarios * header.repeats:
-                raise ValueError(f"{key} is one too many for {header.suite.scenarios} scenarios x {header.repeats}")
-            if key <= last:
-                raise ValueError(f"{key} is a duplicate or out of order")
-            records.append(record)
-            last = key
-    except (InvalidRecords, ValueError) as error:
-        raise InvalidRecords(f"{path}:{number}: {error}") from error
-    return RecordFile(header, records, hashlib.sha256(data).hexdigest())
-
-
-def _check_ranges(header: Header, record: Record) -> None:
-    for spec, info in header.metrics.items():
-        value, (low, high) = record.values.get(spec), info.range
-        least, most = -math.inf if low is None else low - 1e-6, math.inf if high is None else high + 1e-6  # rounding
-        if isinstance(value, float) and not least <= value <= most:
-            raise ValueError(f"{spec} is {value!r}, outside its range [{low}, {high}]")

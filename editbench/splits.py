@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from editbench.board import check_same_suite
-from editbench.records import RecordFile
+from editbench.record_files import RecordFile
+from editbench.same_suite import check_same_suite
 
 GroupBy = Literal["turn", "category"]
 """What a board can be split by."""

@@ -18,14 +18,12 @@ from editbench.images import InvalidImage, check_png, decode, pixels_sha256
 from editbench.names import shown
 from editbench.quarantine import FOLDER, mend, move_aside
 from editbench.reading import JSON_BYTES, TooMuch, read_limited
+from editbench.record_files import RecordFile, format_records, read_records
 from editbench.records import (
     Header,
     InvalidRecords,
-    RecordFile,
     dumps,
-    format_records,
     loads,
-    read_records,
 )
 from editbench.types import EditbenchError, Image
 

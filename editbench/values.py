@@ -6,7 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from editbench.records import MetricInfo, RecordFile
+import numpy as np
+from numpy.typing import NDArray
+
+from editbench.columns import FAILED, NUMBER, Columns
+from editbench.record_files import RecordFile
+from editbench.records import MetricInfo
 from editbench.types import Detailed, Failed, Record, Value
 
 
@@ -46,13 +51,26 @@ def seed_sd(repeats: Iterable[Sequence[float]]) -> float | None:
     return math.sqrt(squares / sum(len(values) - 1 for values in groups))
 
 
+def counted_values(columns: Columns, metric: str, info: MetricInfo) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return what a board counts for a metric, `(n,)`, and of which records: see `value_of`."""
+    values = columns.of_metric(metric)
+    counted = values.kinds == NUMBER
+    if info.failed_value is None:
+        return values.numbers, counted
+    failed = (values.kinds == FAILED) & columns.failed
+    return np.where(failed, float(info.failed_value), values.numbers), counted | failed
+
+
 def scenario_means(file: RecordFile, metric: str) -> dict[str, float]:
     """Return the mean over repeats of a metric for each scenario that has any value of it."""
+    columns = file.columns
+    numbers, counted = counted_values(columns, metric, file.header.metrics[metric])
+    rows = np.flatnonzero(counted).tolist()
+    if not columns.repeated:
+        return dict(zip([columns.ids[row] for row in rows], numbers[rows].tolist(), strict=True))
     found: dict[str, list[float]] = {}
-    for record in file.records:
-        value = value_of(record, metric, file.header.metrics[metric])
-        if isinstance(value, float):
-            found.setdefault(record.scenario_id, []).append(value)
+    for row in rows:
+        found.setdefault(columns.ids[row], []).append(float(numbers[row]))
     return {name: math.fsum(values) / len(values) for name, values in found.items()}
 
 

@@ -16,6 +16,8 @@ LAYERS = (
     ("types",),
     ("reading",),
     ("specs", "colours", "images", "records", "built_in"),
+    ("columns",),
+    ("record_files",),
     ("registry", "masks", "transport", "surroundings", "lifeline", "stopping", "verdicts"),
     # L1
     ("durable",),
@@ -35,7 +37,7 @@ LAYERS = (
     ("pool",),
     ("loops",),
     # L4
-    ("values",),
+    ("values", "same_suite"),
     ("merge", "verify", "board", "shapes_tiny", "cards", "convert_hatie"),
     ("suite_cards",),
     ("audit", "compare", "splits"),

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 
 from editbench.board import Column, build_boards, decimal
-from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo, format_records, read_records
+from editbench.record_files import RecordFile, format_records, read_records
+from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
 from editbench.report.table import CSV_COLUMNS, to_csv
 from editbench.types import EditbenchError, Failed, Record, Undefined
 

@@ -16,7 +16,8 @@ from editbench.board import Column, build_boards
 from editbench.compare import amounts, compare, load_runs
 from editbench.compare.power import needs
 from editbench.compare.slices import boundary, mask_size, slices_of
-from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo, format_records, read_records
+from editbench.record_files import format_records, read_records
+from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
 from editbench.report.comparison import CSV_COLUMNS, needs_csv, to_csv, to_json
 from editbench.report.comparison_terminal import comparison_parts, needs_parts
 from editbench.report.table import to_csv as board_csv

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from editbench.metrics import describe, judge_cache, judge_client, load_metrics, score
 from editbench.metrics.judge import Judge, interval
 from editbench.metrics.judge_questions import LINE, ParseError, question
-from editbench.records import dumps, read_records, value_from_json, value_to_json
+from editbench.record_files import read_records
+from editbench.records import dumps, value_from_json, value_to_json
 from editbench.registry import create, spec_of
 from editbench.types import Content, EditbenchError, Failed, Sample, Scenario, Undefined
 

@@ -12,7 +12,8 @@ import pytest
 import editbench as eb
 from editbench import leaderboards
 from editbench.demo import EDITORS, NETWORKS, PIXELS, TRAINED, WITHOUT_TARGETS
-from editbench.records import read_records, record_to_json
+from editbench.record_files import read_records
+from editbench.records import record_to_json
 from editbench.verdicts import SUFFIXES, Verdict, level_of, path_of, read_verdicts
 from editbench.verify import verify_run, write_verdict
 

@@ -14,7 +14,7 @@ from editbench import load_suite
 from editbench.cli import app
 from editbench.images import InvalidImage
 from editbench.merge import merge_runs
-from editbench.records import read_records
+from editbench.record_files import read_records
 from editbench.suites.runs import decode_runs
 from editbench.testing import check_loader, check_suite, examples
 from editbench.testing.layouts import WRITERS

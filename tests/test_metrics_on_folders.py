@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from editbench.records import read_records
+from editbench.record_files import read_records
 from editbench.specs import split_list
 from editbench.types import Detailed, Undefined
 

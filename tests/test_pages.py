@@ -15,7 +15,8 @@ import editbench as eb
 from editbench import leaderboards
 from editbench.board import build_boards
 from editbench.compare import Compared, compare, load_runs
-from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo, format_records
+from editbench.record_files import RecordFile, format_records
+from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
 from editbench.report.comparison_page import write_comparison
 from editbench.report.edits import Pictures, Shot, Shown, mean_of
 from editbench.report.gallery import render_gallery

@@ -449,7 +449,7 @@ def test_an_unsorted_table_and_a_missing_disagreement_are_stale_until_written(sm
 
 
 def test_runs_are_shown_beside_published_numbers_without_torch(tmp_path):
-    from editbench.records import format_records
+    from editbench.record_files import format_records
 
     file = record_file("mine", 0.5, metrics={})
     header = replace(file.header, suite=SuiteInfo("piebench[first=8]", "ab" * 32, 8, "piebench"), metrics=LEGACY)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from editbench.differences import differences
 from editbench.names import ID, is_name
+from editbench.record_files import format_records, read_records
 from editbench.records import (
     SCHEMA,
     EditorInfo,
@@ -18,9 +19,7 @@ from editbench.records import (
     MetricInfo,
     SuiteInfo,
     dumps,
-    format_records,
     loads,
-    read_records,
     record_from_json,
     record_to_json,
     value_from_json,

@@ -12,7 +12,8 @@ from PIL import Image as PILImage
 
 import editbench as eb
 from editbench.board import build_boards
-from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo
+from editbench.record_files import RecordFile
+from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
 from editbench.report.gallery import write_gallery
 from editbench.report.labels import LONGEST, overlap
 from editbench.report.leaderboard import render_boards

@@ -14,7 +14,7 @@ import pytest
 import editbench as eb
 from editbench import leaderboards
 from editbench.board import build_boards
-from editbench.records import read_records
+from editbench.record_files import read_records
 from editbench.report.groups import group_of
 from editbench.report.table import CSV_COLUMNS, FIELDS, schema, to_csv, to_wide
 

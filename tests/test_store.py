@@ -18,7 +18,8 @@ from editbench.images import InvalidImage, encode_png, pixels_sha256
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
 from editbench.plan import make_plan
-from editbench.records import EditorInfo, Header, InvalidRecords, MetricInfo, SuiteInfo, format_records, read_records
+from editbench.record_files import format_records, read_records
+from editbench.records import EditorInfo, Header, InvalidRecords, MetricInfo, SuiteInfo
 from editbench.store import RunStore
 from editbench.types import Failed, Record
 

@@ -19,7 +19,8 @@ from edit_grpo_ref.study.plan import StudyPlan, Unit
 from edit_grpo_ref.study.unit import Folders, is_done, read_facts
 from edit_grpo_ref.study.worker import DONE, STOPPED, output_of, work
 from editbench.durable import StorageError
-from editbench.records import dumps, read_records
+from editbench.record_files import read_records
+from editbench.records import dumps
 
 SHOWN = {"edit": "target:mae,region=edit", "keep": "mae:region=keep", "success": "success", "composite": "composite"}
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edit_grpo_ref.study.plan import StudyPlan, Unit
 from edit_grpo_ref.study.unit import Folders, is_done, read_facts
-from editbench.records import RecordFile, read_records
+from editbench.record_files import RecordFile, read_records
 from editbench.types import Detailed, EditbenchError
 from editbench.values import counts_as
 

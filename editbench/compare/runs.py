@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from editbench.board import check_same_scenarios
 from editbench.differences import differences
-from editbench.records import Header, RecordFile, read_records
+from editbench.record_files import RecordFile, read_records
+from editbench.records import Header
+from editbench.same_suite import check_same_scenarios
 from editbench.specs import did_you_mean
 from editbench.store import RunStore
 from editbench.types import EditbenchError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from editbench.records import RecordFile
+from editbench.record_files import RecordFile
 from editbench.regions import Mask
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError

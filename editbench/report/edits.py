@@ -13,7 +13,7 @@ from editbench.board import Cell, Column, decimal
 from editbench.cells import Cell as JournalCell
 from editbench.cells import Key
 from editbench.images import InvalidImage
-from editbench.records import RecordFile
+from editbench.record_files import RecordFile
 from editbench.report.numbers import ARROWS, decimals, explanation, fixed, interval
 from editbench.report.pictures import heat_map, outline, overlay, thumbnail, thumbnail_mask, write_picture
 from editbench.store import RunStore

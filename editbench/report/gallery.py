@@ -11,7 +11,8 @@ from editbench.board import Row, build_boards
 from editbench.cells import Cell as JournalCell
 from editbench.cells import Key
 from editbench.durable import write_whole
-from editbench.records import Header, RecordFile
+from editbench.record_files import RecordFile
+from editbench.records import Header
 from editbench.report.curve import leak_curve
 from editbench.report.edits import Mean, Shot, mean_of, shots_of, to_data
 from editbench.report.page import island, render

@@ -18,7 +18,8 @@ from editbench.durable import write_whole
 from editbench.isolation import Limits
 from editbench.placement import leaf_of, place_editor
 from editbench.plan import Plan, plan_of_run
-from editbench.records import Header, InvalidRecords, RecordFile, read_records
+from editbench.record_files import RecordFile, read_records
+from editbench.records import Header, InvalidRecords
 from editbench.store import RunStore
 from editbench.types import AnyEditor, EditbenchError, Image, Record, Sample, Scenario
 from editbench.verdicts import Level, Verdict, path_of

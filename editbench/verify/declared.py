@@ -13,7 +13,7 @@ from editbench.metrics import describe
 from editbench.names import LABEL
 from editbench.placement import leaf_of
 from editbench.plan import Plan
-from editbench.records import RecordFile
+from editbench.record_files import RecordFile
 from editbench.registry import spec_of
 from editbench.types import AnyEditor
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from editbench.cells import Key
-from editbench.records import Header, RecordFile, loads, read_records
+from editbench.record_files import RecordFile, read_records
+from editbench.records import Header, loads
 from editbench.regions import Mask
 from editbench.store import RunStore
 from editbench.types import Image, MaskAccess, Sample

@@ -5,7 +5,8 @@ import pytest
 
 from editbench.board import build_boards
 from editbench.compare import Compared, compare, load_runs
-from editbench.records import EditorInfo, Header, MetricInfo, RecordFile, SuiteInfo, format_records
+from editbench.record_files import RecordFile, format_records
+from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
 from editbench.types import Record
 
 EDITORS, SCENARIOS, CLUSTERS, METRICS = 10, 700, 120, 40

@@ -250,7 +250,8 @@ def test_board(race, tmp_path):
     import pandas as pd
 
     from editbench.board import build_boards
-    from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo, format_records, read_records
+    from editbench.record_files import format_records, read_records
+    from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
     from editbench.types import Record
 
     info = {f"metric_{index}": MetricInfo(1, "higher", "", (0.0, 1.0)) for index in range(10)}

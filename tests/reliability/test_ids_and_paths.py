@@ -18,7 +18,8 @@ from editbench.images import InvalidImage, encode_png
 from editbench.names import is_name, is_plain, shown
 from editbench.plan import make_plan
 from editbench.reading import TooMuch, lines_limited, parse_yaml, read_limited
-from editbench.records import InvalidRecords, format_records, read_records
+from editbench.record_files import format_records, read_records
+from editbench.records import InvalidRecords
 from editbench.suites import load_suite
 from editbench.suites.folder import FolderSuite
 from editbench.types import EditbenchError, Scenario, Task

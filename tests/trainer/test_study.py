@@ -25,7 +25,7 @@ from edit_grpo_ref.study.run import Clock, _fits, run
 from edit_grpo_ref.study.unit import Folders, carry_out, compute, is_done, read_facts
 from edit_grpo_ref.train import train
 from edit_grpo_ref.train_nft import train as train_nft
-from editbench.records import read_records
+from editbench.record_files import read_records
 from editbench.registry import create
 from editbench.suites import load_suite
 from editbench.types import EditbenchError

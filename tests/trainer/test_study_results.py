@@ -13,7 +13,7 @@ from edit_grpo_ref.study.plan import Unit
 from edit_grpo_ref.study.plan_file import load_plan
 from edit_grpo_ref.study.table import load
 from edit_grpo_ref.study.unit import Folders, read_facts
-from editbench.records import read_records
+from editbench.record_files import read_records
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = Folders(ROOT / "leaderboards", ROOT / "none", "edit_grpo_ref@1")

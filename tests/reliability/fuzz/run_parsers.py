@@ -15,6 +15,7 @@ from edit_grpo_ref.study.plan_file import load_plan
 from editbench import journal
 from editbench.config import RunConfig, read_config
 from editbench.names import ID, LABEL
+from editbench.record_files import format_records, read_records
 from editbench.records import (
     EditorInfo,
     Header,
@@ -22,9 +23,7 @@ from editbench.records import (
     MetricInfo,
     SuiteInfo,
     dumps,
-    format_records,
     loads,
-    read_records,
 )
 from editbench.registry import create, spec_of
 from editbench.specs import SpecError, parse, quote, slug, split_list
