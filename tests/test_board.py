@@ -402,7 +402,7 @@ def test_the_table_says_of_each_number_what_it_is(tmp_path):
         "suite": "toy@1",
         "suite_sha256": "ab" * 32,
         "label": 'a (b), c',
-        "editor": 'spec of a "b", c',
+        "editor": 'spec of a (b), c',
         "control": "true",
         "mask_access": "region",
         "trained_on": f"{MAE} success",
