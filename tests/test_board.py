@@ -392,7 +392,7 @@ def test_the_table_says_of_each_number_what_it_is(tmp_path):
     ]
     metrics = {PSNR: replace(METRICS[PSNR], version=3)}
     file = run(
-        tmp_path, 'a (b), c', rows, metrics=metrics, trained_on=(MAE, "success"), mask_access="region", control=True
+        tmp_path, "a (b), c", rows, metrics=metrics, trained_on=(MAE, "success"), mask_access="region", control=True
     )
     text = to_csv(only([file]))
     assert text.endswith("\n") and "\r" not in text
@@ -401,8 +401,8 @@ def test_the_table_says_of_each_number_what_it_is(tmp_path):
     assert dict(zip(head, line, strict=True)) == {
         "suite": "toy@1",
         "suite_sha256": "ab" * 32,
-        "label": 'a (b), c',
-        "editor": 'spec of a (b), c',
+        "label": "a (b), c",
+        "editor": "spec of a (b), c",
         "control": "true",
         "mask_access": "region",
         "trained_on": f"{MAE} success",
