@@ -108,7 +108,8 @@ def _check_sums(png: bytes) -> bool:
         name = png[at + 4 : at + 8]
         stated = view[end : end + 4]
         if name[:1].isupper() and len(stated) == 4 and zlib.crc32(view[at + 4 : end]) != int.from_bytes(stated):
-            raise InvalidImage(f"damaged PNG: the checksum of its chunk {name.decode('ascii', 'replace')} is wrong")
+            word = name.decode() if name.isalpha() else "of no name"
+            raise InvalidImage(f"damaged PNG: the checksum of its chunk {word} is wrong")
         if name == b"IEND":
             return True
         at = end + 4

@@ -10,7 +10,6 @@ from editbench.board import Board, build_boards
 from editbench.compare import Compared, Comparison
 from editbench.config import RunConfig, read_config
 from editbench.durable import write_whole
-from editbench.names import LABEL
 from editbench.plan import chosen_suite
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
@@ -235,8 +234,6 @@ def _problem(path: Path, file: RecordFile) -> str | None:
     if len(file.records) != suite.scenarios * repeats:
         needed = f"{suite.scenarios} scenarios x {repeats}"
         return f"{len(file.records)} records, {suite.name} has {needed}; leaderboards take full runs only"
-    if not LABEL.fullmatch(label):
-        return f"label {label!r}, expected up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"
     names = [f"{slug(label)}{suffix}" for suffix in SUFFIXES]
     folder = path.parent.name
     if NAMED.get(folder, folder) != suite.name or path.name not in names:

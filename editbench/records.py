@@ -122,29 +122,31 @@ class Header:
             header = cls(**{**data, "suite": suite, "editor": editor, "metrics": metrics})
         except (AttributeError, KeyError, TypeError) as error:
             raise InvalidRecords(f"malformed header ({str(error)[:200]})") from error
+        _check_types(data)
         header.check()
         return header
 
     def check(self) -> None:
-        """Raise InvalidRecords for a field of the wrong type, or a text that may not stand in a table."""
-        _check_types(self)
+        """Raise InvalidRecords for a number that makes no sense, or a text that may not stand in a table."""
         if not LABEL.fullmatch(self.editor.label):
             raise InvalidRecords(f"label {shown(self.editor.label)}, expected {LABEL_RULE}")
         names = [self.suite.name, self.suite.spec, self.suite.identity, self.editor.spec, *self.editor.trained_on]
         for text in (*names, *self.metrics, *(info.unit for info in self.metrics.values())):
             if not is_name(text):
                 raise InvalidRecords(f"{shown(text)} in the header, expected {NAME_RULE}")
-        counts = ("repeats", self.repeats, 1), ("scenarios", self.suite.scenarios, 1), ("seed", self.seed, 0)
-        for name, number, least in counts:
+        for number, least in ((self.repeats, 1), (self.suite.scenarios, 1), (self.seed, 0)):
             if not least <= number < 2**63:
-                raise InvalidRecords(f"{name} {shown(number)}, expected a whole number from {least}")
+                raise InvalidRecords(f"{shown(number)} repeats, scenarios or seed, expected {least} or more")
+        for bound in (b for info in self.metrics.values() for b in (info.cap, info.failed_value, *info.range)):
+            if bound is not None and not -1e308 < bound < 1e308:
+                raise InvalidRecords(f"{shown(bound)} as a bound of a metric, expected a finite number")
 
 
-def _check_types(header: Header) -> None:
+def _check_types(data: Any) -> None:
     from pydantic import ValidationError
 
     try:
-        _header_type().validate_json(dumps(header.to_json()), strict=True)
+        _header_type().validate_json(dumps(data), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -243,7 +245,7 @@ def record_from_json(data: Any) -> Record:
         raise ValueError(f"{found}, expected an id of {ID_RULE}, and {NAME_RULE}")
     hashes, status = (data["edit_sha256"], data["pixels_sha256"]), data["edit_status"]
     if [name is not None for name in hashes] != [status == "ok", status != "input_invalid"]:
-        raise ValueError(f"edit_status {status!r} with edit_sha256 {hashes[0]!r} and pixels_sha256 {hashes[1]!r}")
+        raise ValueError(f"edit_status {status!r} with edit_sha256 and pixels_sha256 {shown(hashes)}")
     if not all(sha256 is None or SHA256.fullmatch(sha256) for sha256 in hashes):
         raise ValueError(f"hashes {shown(hashes)}, expected 64 hex digits")
     for name, least in (("repeat", 0), ("turn", 1)):

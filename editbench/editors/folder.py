@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from editbench.images import decode
-from editbench.names import shown
+from editbench.names import is_plain, shown
 from editbench.reading import lines_limited
 from editbench.records import loads
 from editbench.registry import bare
 from editbench.specs import did_you_mean
-from editbench.suites.pictures import inside
+from editbench.suites.pictures import inside, is_file
 from editbench.types import EditbenchError, MaskAccess, Suite, Task
 
 _FIELDS = {"id", "image_path", "repeat"}
@@ -71,7 +71,7 @@ class FolderAnswers:
                 if unknown := sorted(item.keys() - _FIELDS):
                     raise TypeError(f"unknown field {shown(unknown[0])}{did_you_mean(unknown[0], _FIELDS)}")
                 path = PurePosixPath(image_path)
-                if repeat < 0 or not image_path or path.is_absolute() or ".." in path.parts or "\0" in image_path:
+                if repeat < 0 or not image_path or path.is_absolute() or ".." in path.parts or not is_plain(image_path):
                     raise TypeError(
                         f"image_path {shown(image_path)} must be inside the folder of the list, repeat 0 or more"
                     )
@@ -106,7 +106,7 @@ def missing_and_extra(listing: Path, images: dict[tuple[str, int], Path], suite:
     Raises:
         EditbenchError: if no image answers any scenario.
     """
-    gone = {key: path for key, path in images.items() if not path.is_file()}
+    gone = {key: path for key, path in images.items() if not is_file(path)}
     for key in gone:
         del images[key]
     ids = {scenario.id for scenario in suite}
@@ -125,4 +125,4 @@ def missing_and_extra(listing: Path, images: dict[tuple[str, int], Path], suite:
 
 def first_few(names: Sequence[str]) -> str:
     """Return the first five of some names, and a sign that there are more."""
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return ", ".join(name[:200] for name in names[:5]) + (", …" if len(names) > 5 else "")

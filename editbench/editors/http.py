@@ -137,7 +137,9 @@ def _information(http: Http, told: object) -> Information:
         raise EditbenchError(f"{http.address}: batch_size is {shown(size)}, expected 1 to 1024")
     for name in ("name", "version"):
         if not isinstance(text := given.get(name, ""), str) or len(text) > LONGEST_NAME:
-            raise EditbenchError(f"{http.address}: {name} is {shown(text)}, expected a text of some words")
+            raise EditbenchError(
+                f"{http.address}: {name} is {shown(text)}, expected text of up to {LONGEST_NAME} characters"
+            )
     return Information(access, **{**given, "trained_on": tuple(trained_on)})
 
 

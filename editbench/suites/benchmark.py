@@ -22,7 +22,7 @@ import numpy as np
 
 from editbench.images import Accepted, InvalidImage, decode, size_text
 from editbench.masks import AcceptedMask
-from editbench.names import ID, ID_RULE
+from editbench.names import ID, ID_RULE, shown
 from editbench.records import dumps, loads
 from editbench.registry import spec_of, written_spec
 from editbench.specs import parse, printable
@@ -306,8 +306,7 @@ def _read(what: str, reference: Reference, root: Path) -> Accepted:
 
 def _check_id(scenario_id: str, seen: set[bytes], where: str) -> None:
     if not ID.fullmatch(scenario_id):
-        text = printable(scenario_id)
-        raise EditbenchError(f"{where}: id {text!r}, expected {ID_RULE}")
+        raise EditbenchError(f"{where}: id {shown(scenario_id)}, expected {ID_RULE}")
     folded = hashlib.sha256(scenario_id.casefold().encode()).digest()[:8]  # 10⁶ ids in little memory
     if folded in seen:
         raise EditbenchError(f"{where}: id {scenario_id!r} occurs twice (case is ignored)")

@@ -55,7 +55,7 @@ def _polygons(polygons: Any, height: int, width: int) -> Any:
             raise InvalidImage(f"polygon {number} has {len(polygon)} numbers, expected x and y of 3 points or more")
         if (farthest := max(map(abs, polygon))) > 2 * max(height, width):
             size = size_text(height, width)
-            raise InvalidImage(f"polygon {number} reaches {shown(farthest)} in a picture of {size}")
+            raise InvalidImage(f"polygon {number} reaches {farthest:g} in a picture of {size}")
     coco = library()
     return coco.merge(coco.frPyObjects(polygons, height, width))
 
@@ -63,8 +63,10 @@ def _polygons(polygons: Any, height: int, width: int) -> Any:
 def _runs(code: Mapping[str, Any], height: int, width: int) -> Any:
     counts, size = code.get("counts"), code.get("size")
     if not isinstance(size, Sequence) or list(size) != [height, width]:
-        told = size_text(height, width)
-        raise InvalidImage(f"runs for a size of {shown(size)} (height, width), but the picture is said to be {told}")
+        found = shown(size)
+        if isinstance(size, Sequence) and len(size) == 2 and all(type(side) is int for side in size):
+            found = size_text(size[0], size[1])[:80]
+        raise InvalidImage(f"runs for a size of {found}, but the picture is said to be {size_text(height, width)}")
     lengths = unpacked(counts) if isinstance(counts, str) else counts
     if not isinstance(lengths, Sequence) or not all(type(length) is int for length in lengths):
         raise InvalidImage(f"runs of {shown(counts)}, expected whole numbers")
@@ -77,7 +79,7 @@ def _runs(code: Mapping[str, Any], height: int, width: int) -> Any:
 
 def _is_number(value: object) -> bool:
     """Whether pycocotools may be given a coordinate: it crashes on NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e9 < value < 1e9
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
 def unpacked(text: str) -> list[int]:

@@ -105,7 +105,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
         names = list(reader.fieldnames or ())
         for column in columns:
             if names.count(column) != 1:
-                hint = did_you_mean(column, names) or f" (it has: {', '.join(names)})"
+                hint = did_you_mean(column, names) or f" (it has: {shown(names)})"
                 raise EditbenchError(f"{path}: {'two columns' if column in names else 'no column'} {column!r}{hint}")
         for number, cells in enumerate(reader, start=1):
             if None in cells or None in cells.values():

@@ -211,7 +211,7 @@ def read_rows(
     try:
         for batch in _open(table).iter_batches(batch_size=256, columns=chosen):
             yield from batch.to_pylist()
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise EditbenchError(f"{table} cannot be read: {' '.join(str(error).split())}") from None
 
 
@@ -272,7 +272,7 @@ class _Column:
             self._group, self._batches = -1, []  # so that two groups are never in memory at once
             try:
                 self._batches = list(self._file.iter_batches(ROWS, [group], [self._column]))
-            except (ArrowException, OSError) as error:
+            except (ArrowException, OSError, UnicodeDecodeError) as error:
                 raise EditbenchError(f"cannot be read: {' '.join(str(error).split())}") from None
             default_memory_pool().release_unused()
             self._group = group
@@ -298,5 +298,5 @@ def _open(table: Path) -> ParquetFile:
 
     try:
         return pq.ParquetFile(table)
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise EditbenchError(f"{table} cannot be read: {' '.join(str(error).split())}") from None

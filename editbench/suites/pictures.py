@@ -31,10 +31,11 @@ def prefix_with(root: Path, items: Iterable[object], field: str, *prefixes: str)
         *prefixes: relative to the folder.
     """
     names = [str(item.get(field)) for item in items if isinstance(item, dict)]
-    return next((start for start in prefixes if any(_is_file(root / f"{start}{name}") for name in names)), prefixes[0])
+    return next((start for start in prefixes if any(is_file(root / f"{start}{name}") for name in names)), prefixes[0])
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether there is a file, also where the name is one that none can have."""
     try:
         return path.is_file()
     except OSError:  # a name that is too long
