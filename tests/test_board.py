@@ -43,7 +43,8 @@ def run(tmp_path, label, rows, scenarios=4, repeats=1, metrics=METRICS, align="e
         pixels = None if status == "input_invalid" else hashlib.sha256(name.encode()).hexdigest()
         repeat = seen.count(name)
         edit = "ed" * 32 if status == "ok" else None
-        records.append(Record(name, cluster, "edit", repeat, status, edit, pixels, values=values))
+        known = {metric: value for metric, value in values.items() if metric in metrics}
+        records.append(Record(name, cluster, "edit", repeat, status, edit, pixels, values=known))
         seen.append(name)
     path = tmp_path / f"{label}.jsonl"
     path.write_bytes(b"".join(format_records(header, records)))

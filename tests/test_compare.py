@@ -52,7 +52,8 @@ def written(folder, label, values, size=2, repeats=1, name=None, category=lambda
     for index, of_scenario in enumerate(values):
         for repeat, found in enumerate(of_scenario if isinstance(of_scenario, list) else [of_scenario]):
             status = found if isinstance(found, str) else "ok"
-            scores = {metric: NO_EDIT for metric in head.metrics} if isinstance(found, str) else found
+            scores = {metric: NO_EDIT if isinstance(found, str) else found.get(metric) for metric in head.metrics}
+            scores = {metric: value for metric, value in scores.items() if value is not None}
             records.append(
                 Record(
                     f"s{index:03}",

@@ -231,7 +231,7 @@ def assert_committed(run):
     made = run.records()
     committed = {
         record.scenario_id: record
-        for path in (ROOT / "records" / made.header.suite.spec).iterdir()
+        for path in (ROOT / "records" / made.header.suite.spec).glob("*.jsonl.gz")
         for file in [read_records(path)]
         if file.header.editor.spec == made.header.editor.spec
         for record in file.records

@@ -12,7 +12,7 @@ PARSERS = {name: make for module in MODULES for name, make in module.FACTORIES.i
 def _small(monkeypatch):
     """Let a bomb be what exceeds some megabytes."""
     monkeypatch.setattr("editbench.images.MAX_PIXELS", 300_000)
-    monkeypatch.setattr("editbench.records.MAX_BYTES", 50_000_000)
+    monkeypatch.setattr("editbench.record_files.MAX_BYTES", 50_000_000)
 
 
 @pytest.mark.timeout(1200)

@@ -252,6 +252,6 @@ def test_a_record_file_unpacks_to_no_more_than_fits(name, tmp_path, monkeypatch)
     lines = b"".join(format_records(header(), records()))
     path = tmp_path / name
     path.write_bytes(gzip.compress(lines + bytes(10_000)) if name.endswith("gz") else lines + bytes(10_000))
-    monkeypatch.setattr("editbench.records.MAX_BYTES", 5000)
+    monkeypatch.setattr("editbench.record_files.MAX_BYTES", 5000)
     with pytest.raises(InvalidRecords, match="more than 5000 bytes"):
         read_records(path)
