@@ -63,9 +63,11 @@ def _polygons(polygons: Any, height: int, width: int) -> Any:
 def _runs(code: Mapping[str, Any], height: int, width: int) -> Any:
     counts, size = code.get("counts"), code.get("size")
     if not isinstance(size, Sequence) or list(size) != [height, width]:
-        pair = isinstance(size, Sequence) and len(size) == 2 and all(type(side) is int for side in size)
-        sizes = size_text(size[0], size[1])[:80] if pair else shown(size), size_text(height, width)
-        raise InvalidImage(f"runs for a size of {sizes[0]}, but the picture is said to be {sizes[1]}")
+        told = shown(size)
+        if isinstance(size, Sequence) and len(size) == 2 and all(type(side) is int for side in size):
+            told = size_text(size[0], size[1])[:80]
+        said = size_text(height, width)
+        raise InvalidImage(f"runs for a size of {told}, but the picture is said to be {said}")
     lengths = unpacked(counts) if isinstance(counts, str) else counts
     if not isinstance(lengths, Sequence) or not all(type(length) is int for length in lengths):
         raise InvalidImage(f"runs of {shown(counts)}, expected whole numbers")
