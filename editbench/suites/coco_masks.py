@@ -63,10 +63,11 @@ def _polygons(polygons: Any, height: int, width: int) -> Any:
 def _runs(code: Mapping[str, Any], height: int, width: int) -> Any:
     counts, size = code.get("counts"), code.get("size")
     if not isinstance(size, Sequence) or list(size) != [height, width]:
-        found = shown(size)
+        told = shown(size)
         if isinstance(size, Sequence) and len(size) == 2 and all(type(side) is int for side in size):
-            found = size_text(size[0], size[1])[:80]
-        raise InvalidImage(f"runs for a size of {found}, but the picture is said to be {size_text(height, width)}")
+            told = size_text(size[0], size[1])[:80]
+        said = size_text(height, width)
+        raise InvalidImage(f"runs for a size of {told}, but the picture is said to be {said}")
     lengths = unpacked(counts) if isinstance(counts, str) else counts
     if not isinstance(lengths, Sequence) or not all(type(length) is int for length in lengths):
         raise InvalidImage(f"runs of {shown(counts)}, expected whole numbers")

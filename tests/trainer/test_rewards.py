@@ -258,7 +258,7 @@ def test_a_reward_service_sees_what_a_metric_sees():
         (lambda request: (200, b"\xff\xfe"), "not JSON"),
         (lambda request: (200, b"[1, 2, 3]"), "no list of values"),
         (lambda request: (200, b'{"values": [1]}'), "another number of values than samples"),
-        (lambda request: (200, b'{"values": [NaN, Infinity, 1e999]}'), "non-finite value"),
+        (lambda request: (200, b'{"values": [NaN, Infinity, 1e999]}'), "not JSON"),
         (lambda request: (200, b'{"values": ["1", true, {}]}'), "not a number"),
         (lambda request: (200, b'{"values": [null, null, null]}'), "no value"),
         (lambda request: (200, b'{"values": ["' + b"x" * (1 << 22) + b'"]}'), "response of more than 4194304 bytes"),
