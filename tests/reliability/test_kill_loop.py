@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from runpy import run_path
@@ -142,6 +143,32 @@ def test_a_run_killed_at_its_nth_operation_is_finished_by_the_same_command(forks
         tried += 1
     figure(f"kill: `run {where}`, SIGKILL at the n-th operation on the disk", tried, tried)
     assert tried >= 20 or not long
+
+
+POOLS = {"--workers 2": ((37,), 4), "--executor ray --workers 2": ((), 30)}
+"""Options, at which operations to strike in a short run, and every how many in a long one."""
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("options", POOLS)
+def test_a_run_with_a_pool_killed_at_its_nth_operation_is_finished_by_the_same_command(
+    forks, whole, tmp_path, long, figure, options
+):
+    """Who is killed is the process that writes; those of the pool notice, and end."""
+    tried, (some, step) = 0, POOLS[options]
+    expected = {name: whole[name] for name in ("records", "edits")}
+    for number in numbers(long, some, first=5, step=step):
+        folder = place(tmp_path / "place")
+        ended = process(folder, command(*options.split()), number, "SIGKILL")
+        if ended.returncode != -signal.SIGKILL:
+            assert ended.returncode == 0, ended.stderr
+            break
+        time.sleep(1.5)
+        argv = command(*options.split()) if tried % PAGES_EVERY == 0 and "ray" not in options else command()
+        assert finish(forks, folder, argv, pages=False) == expected, f"killed at operation {number}"
+        shutil.rmtree(folder)
+        tried += 1
+    figure(f"kill: `run --no-isolate {options}`, SIGKILL at the n-th operation on the disk", tried, tried)
 
 
 @pytest.mark.timeout(1200)
