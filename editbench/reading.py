@@ -39,10 +39,13 @@ def read_limited(path: Path, limit: int) -> bytes:
         TooMuch: if it has more than `limit`, or is a pipe or a device, which may never end.
         OSError: if it cannot be opened or read.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
         raise TooMuch("not a file")
     with path.open("rb") as file:
-        data = file.read(limit + 1)
+        data = file.read(min(status.st_size, limit) + 1)  # as much memory is taken as is asked for
+        while len(data) <= limit and (more := file.read(min(1 << 20, limit + 1 - len(data)))):
+            data += more
     if len(data) > limit:
         raise TooMuch(f"more than {limit} bytes")
     return data

@@ -427,9 +427,11 @@ def test_the_terminal_shows_every_metric_at_any_width(tmp_path, width):
 
 
 def test_names_are_neither_markup_nor_escape_sequences(tmp_path):
-    paths = [written(tmp_path, f"[red]\x1b[31m{name}", values, name=name) for name, values in (("a", GOOD), ("b", BAD))]
+    paths = [written(tmp_path, f"a[red]{name}", values, name=name) for name, values in (("a", GOOD), ("b", BAD))]
     text = shown(comparison_parts(compare(load_runs(paths)), 120), 120)
     assert "[red]" in text and "\x1b" not in text
+    with pytest.raises(EditbenchError, match="label '\\[red\\]"):
+        read_records(written(tmp_path, "[red]\x1b[31m", GOOD, name="c"))
 
 
 def test_the_csv_and_the_json_say_the_same(tmp_path):

@@ -15,6 +15,7 @@ import editbench as eb
 from editbench import leaderboards
 from editbench.board import build_boards
 from editbench.compare import Compared, compare, load_runs
+from editbench.names import is_name
 from editbench.record_files import RecordFile, format_records
 from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
 from editbench.report.comparison_page import write_comparison
@@ -159,7 +160,11 @@ def hostile_folder(folder):
     """A leaderboards folder: labels and suites have to be plain there, nothing else has."""
     for label in ("mine", "identity"):
         file = record_file(
-            label, 0.4, trained_on=HOSTILE, category=HOSTILE[0], metrics={HOSTILE[3]: METRICS["success"]}
+            label,
+            0.4,
+            trained_on=tuple(filter(is_name, HOSTILE)),
+            category=HOSTILE[0],
+            metrics={HOSTILE[3]: METRICS["success"]},
         )
         path = folder / "records" / "toy@1" / f"{label}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,10 +185,13 @@ class HostileSuite:
         return len(HOSTILE)
 
     def __iter__(self):
-        for text in HOSTILE:
+        for number, text in enumerate(HOSTILE):
             mask = np.zeros((24, 24), bool)
             mask[4:12, 4:12] = True
-            yield Scenario(text, text, text, text, lambda mask=mask: Content(np.zeros((24, 24, 3), np.uint8), mask))
+            category = text if is_name(text) else "edit"
+            yield Scenario(
+                f"s-{number}", text, category, text, lambda mask=mask: Content(np.zeros((24, 24, 3), np.uint8), mask)
+            )
 
 
 def check_quiet(browser):

@@ -40,6 +40,7 @@ HOSTILE = (
 TOY = """
 from dataclasses import dataclass
 import numpy as np
+from editbench.names import is_name
 from editbench.types import CheckResult, Content, EditbenchError, Scenario
 
 HOSTILE = HOSTILE_STRINGS
@@ -81,7 +82,9 @@ class ToySuite:
         if not 0 <= index < 8:
             raise IndexError(index)
         words = HOSTILE[index].encode("utf-8", "replace").decode()
-        return Scenario(f"s-{index}", f"c-{index // 2}", f"kind {index % 2} {words}", words, lambda: content(index))
+        category = f"kind {index % 2} {words}"
+        category = category if is_name(category) else f"kind {index % 2}"
+        return Scenario(f"s-{index}", f"c-{index // 2}", category, words, lambda: content(index))
 
     def __iter__(self):
         return (self[index] for index in range(8))

@@ -146,7 +146,7 @@ def a_score_of_a_failure(header, records):
         (no_mask, "editor 'recolor': mask_access is 'none' in the header, 'region' here"),
         (trained_on_nothing_known, "trained_on is ('lpips',) in the header, () here"),
         (code_of_another, "code_sha256 is '0000"),
-        (a_value_too_many, "a value of psnr:region=keep, which the header does not have"),
+        (a_value_too_many, "a value of 'psnr:region=keep', which the header does not have"),
         (a_score_of_a_failure, "mae:region=keep is 0, computed again failed (no edit)"),
     ],
     ids=lambda given: getattr(given, "__name__", ""),

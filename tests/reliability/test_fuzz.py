@@ -15,6 +15,14 @@ def _small(monkeypatch):
     monkeypatch.setattr("editbench.record_files.MAX_BYTES", 50_000_000)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_thread_is_left():
+    yield
+    if service_parsers.answering.cache_info().currsize:
+        service_parsers.answering().close()
+        service_parsers.answering.cache_clear()
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", PARSERS)
 def test_whatever_it_is_given_it_is_read_or_refused(name, long, figure, tmp_path):
