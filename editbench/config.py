@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -59,7 +60,7 @@ class RunConfig:
     fail_on_error: float | None = None
     """Share (below 1) or count of failed edits above which the exit code is 3."""
     shard: str = "1/1"
-    """i/n: only every n-th task, starting with the i-th."""
+    """i/n: only every n-th task, starting with the i-th; `slurm` takes both from the array job that this is part of."""
     chain: Literal["truth", "own"] = "truth"
     """What a later turn of a chain starts from: the suite's picture, or what the editor made of the turn before."""
     executor: str | None = None
@@ -98,6 +99,8 @@ class RunConfig:
             raise EditbenchError(
                 f"batch_size: {shown(asked)}, expected a whole number or auto{did_you_mean(asked, ['auto'])}"
             )
+        if data.get("shard") == "slurm":
+            data = {**data, "shard": slurm_shard(os.environ)}
         if isinstance(data.get("sample_id"), str):
             data = {**data, "sample_id": [data["sample_id"]]}
         try:
@@ -144,6 +147,22 @@ def executor_kind(config: RunConfig) -> str:
     if config.executor is None:
         return "local" if (config.workers or 1) == 1 else "processes"
     return config.executor.partition(":")[0]
+
+
+def slurm_shard(environment: Mapping[str, str]) -> str:
+    """Return the shard of a task of a Slurm array job (`sbatch --array=0-15`), whatever its numbers begin with.
+
+    Raises:
+        EditbenchError: if this is none.
+    """
+    names = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP", "SLURM_ARRAY_TASK_COUNT")
+    try:
+        task, first, step, count = (int(environment[name]) for name in names)
+    except (KeyError, ValueError):
+        raise EditbenchError(
+            f"shard 'slurm': {', '.join(names)} are not all set: is this a task of an array?"
+        ) from None
+    return f"{(task - first) // step + 1}/{count}"
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -226,6 +226,23 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, options,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_task_of_a_slurm_array_is_a_shard(tmp_path, monkeypatch):
+    """Tasks 4, 6, 8 of `--array=4-8:2`: each has its share, and together they are the run."""
+    whole = run(tmp_path / "whole")
+    for task in (4, 6, 8):
+        for name, number in {"ID": task, "MIN": 4, "STEP": 2, "COUNT": 3}.items():
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(number))
+        options = {"limit": 9, "metrics": METRICS, "output_dir": str(tmp_path / "run"), "shard": "slurm"}
+        config = RunConfig.from_mapping({"suite": SUITE, "editor": "recolor", **options})
+        assert config.shard == f"{(task - 2) // 2}/3"
+        for _ in carry_out(make_plan(config)):
+            pass
+    assert (tmp_path / "run" / "records.jsonl").read_bytes() == whole
+    monkeypatch.delenv("SLURM_ARRAY_TASK_COUNT")
+    with pytest.raises(EditbenchError, match=r"shard 'slurm': .* are not all set: is this a task of an array"):
+        RunConfig.from_mapping({"suite": SUITE, "editor": "recolor", "shard": "slurm"})
+
+
 def test_an_object_cannot_be_rebuilt_elsewhere(tmp_path):
     with pytest.raises(EditbenchError, match="needs an editor that other processes can build from its spec"):
         eb.run(lambda source: source, SUITE, limit=2, workers=2, output_dir=str(tmp_path / "run"))

@@ -62,7 +62,7 @@ MaxDeaths = Annotated[
 ]
 Retry = Annotated[int | None, typer.Option("--retry-on-error", help="Try a failed edit again N times, same seed.")]
 FailOn = Annotated[float | None, typer.Option("--fail-on-error", help="Exit 3 above this share (<1) or count.")]
-Shard = Annotated[str | None, typer.Option(help="i/n: only every n-th task, starting with the i-th.")]
+Shard = Annotated[str | None, typer.Option(help="i/n: only every n-th task, from the i-th on; slurm: of the array.")]
 Chain = Annotated[
     str | None,
     typer.Option(help="Later turns start from the suite's picture (truth) or your output (own).", show_default="truth"),
