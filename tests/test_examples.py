@@ -31,6 +31,7 @@ PORT = "8377"
         ("docs/editors.md", 11),
         ("docs/protocol.md", 3),
         ("docs/isolation.md", 1),
+        ("docs/scaling.md", 1),
         ("docs/verification.md", 6),
         ("leaderboards/README.md", 5),
         ("docs/suites.md", 4),
