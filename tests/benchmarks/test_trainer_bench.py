@@ -21,12 +21,7 @@ SCENES = "edit_grpo_ref.scenes:Scenes"
 MODES = ("global_sum", "advantage_sum", "region", "dense")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
