@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editbench.images import AlignPolicy
-from editbench.isolation import MAX_DEATHS
+from editbench.limits import MAX_DEATHS
 from editbench.names import shown
 from editbench.reading import read_json_file, read_yaml
 from editbench.recipes import config_path

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from editbench.execute import MUTATES_INPUT, Attempt, Executor, InProcess
-from editbench.isolation import Limits, Worker
+from editbench.isolation import Worker
+from editbench.limits import Limits
 from editbench.placement import innermost, is_third_party, leaf_of, place_editor
 from editbench.specs import parse
 from editbench.toys import Finding, tiny_scenarios, toy_scenarios

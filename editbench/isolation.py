@@ -14,7 +14,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +22,22 @@ from editbench.durable import StorageError
 from editbench.execute import Attempt
 from editbench.images import pixels_sha256
 from editbench.lifeline import IN_WORKER, PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
+from editbench.limits import Limits, memory_text
 from editbench.types import EditbenchError, EditRequest, EditStatus, MaskAccess
 from editbench.wire import declared, pack_request, read_frame, unpack_attempts, write_frame
 
 START_SECONDS = 600.0
 """How long a worker may take to import and build its editor."""
 
-MAX_DEATHS = 20
+STARTS = 3
+"""How often a worker is started again that is killed, by whatever else is on the machine, before it is ready."""
 
 _ONLY_HERE = re.compile(r"__main__:|[\w.]+:[\w.<>]*<(locals|lambda)>")
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from editbench.worker import main; main()"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a worker process may take."""
-
-    timeout: float | None = None
-    """Seconds for one sample; a batch has as many times that as it has samples."""
-    memory: int | None = None
-    """Bytes of resident memory of the worker and its children together."""
-    deaths: int = MAX_DEATHS
-    """Samples in a row on which a worker may end before no more are tried."""
+class _KilledAtStart(EditbenchError):
+    """A worker that was killed before it was ready: no sample had anything to do with it."""
 
 
 class Ended(Exception):
@@ -202,12 +196,15 @@ class Worker:
     # ------------------------------------------------------------------------------------------------ the process
 
     def _restart(self) -> None:
-        try:
-            same = self._start() == self._declared
-        except StorageError:
-            raise
-        except (EditbenchError, OSError) as error:  # no memory for one more process
-            raise Ended("editor_killed", f"cannot be started again: {error}"[:300], 0.0) from None
+        for number in range(1, STARTS + 1):
+            try:
+                same = self._start() == self._declared
+                break
+            except StorageError:
+                raise
+            except (EditbenchError, OSError) as error:  # no memory for one more process
+                if not isinstance(error, _KilledAtStart) or number == STARTS:
+                    raise Ended("editor_killed", f"cannot be started again: {error}"[:300], 0.0) from None
         if not same:
             self._kill()
             raise Ended("not_run", "the editor is another one than when it was first started: start a new run", 0.0)
@@ -241,9 +238,12 @@ class Worker:
             ready = {"error": f"editor {self._given!r} {self._too_much_memory()} before its first edit"}
         except (EOFError, BrokenPipeError, ValueError):
             last = said.read_text(errors="replace").strip().splitlines()[-1:] if said.exists() else []
-            how = _how(self._kill(PATIENCE_SECONDS))
+            code = self._kill(PATIENCE_SECONDS)
             words = f": {last[0]}" if last else ""
-            ready = {"error": f"editor {self._given!r} could not be started in a worker process ({how}{words})"}
+            reason = f"editor {self._given!r} could not be started in a worker process ({_how(code)}{words})"
+            if code < 0:
+                raise _KilledAtStart(reason) from None
+            ready = {"error": reason}
         if "error" in ready:
             self._kill()
             raise EditbenchError(str(ready["error"]))
@@ -288,26 +288,3 @@ def _how(code: int) -> str:
 
 def _with_restarts(attempt: Attempt, restarts: int) -> Attempt:
     return replace(attempt, restarts=restarts) if restarts else attempt
-
-
-def memory_bytes(text: str | None) -> int | None:
-    """Return `8GB` (decimal) or `8GiB` (binary) in bytes; raises EditbenchError for anything else."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-
-    if text is None:
-        return None
-    try:
-        count = int(TypeAdapter(ByteSize).validate_python(text))
-    except ValidationError:
-        count = 0
-    if count <= 0:
-        raise EditbenchError(f"memory_limit: {text!r}, expected a size such as 8GB or 512MiB")
-    return count
-
-
-def memory_text(count: int) -> str:
-    """Return a number of bytes as people write it: 512MB, 1.5GB."""
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
-        if count >= size:
-            return f"{count / size:g}{unit}"
-    return f"{count}B"

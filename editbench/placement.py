@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from editbench.editors import load_editor
-from editbench.isolation import Limits, Worker
+from editbench.isolation import Worker
+from editbench.limits import Limits
 from editbench.registry import comes_with_editbench, spec_of
 from editbench.specs import bracket, parse, quote
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Editor

@@ -14,7 +14,7 @@ from editbench.changes import refuse_changed
 from editbench.config import RunConfig, check_config, executor_kind, read_config
 from editbench.durable import probe
 from editbench.editors import answers_sha256, code_sha256
-from editbench.isolation import Limits, memory_bytes
+from editbench.limits import Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
 from editbench.names import LABEL, LABEL_RULE, shown

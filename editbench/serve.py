@@ -16,13 +16,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from editbench import __version__, isolation
+from editbench import __version__
 from editbench.batches import BatchSizes, run_in_batches
 from editbench.connections import CONNECTIONS, impatient
 from editbench.editors import answers_sha256, code_sha256
 from editbench.editors.protocol import VERSION, ProtocolError, output_to_json, request_from_json
 from editbench.execute import Executor, InProcess
 from editbench.images import MAX_PIXELS
+from editbench.isolation import Worker
+from editbench.limits import Limits as WorkerLimits
 from editbench.placement import place_editor
 from editbench.records import dumps, loads
 from editbench.registry import spec_of
@@ -88,14 +90,14 @@ class Serving:
 
     def __init__(self, spec: str, limits: Limits) -> None:
         code = code_sha256(spec)
-        editor = place_editor(spec, None, isolation.Limits(limits.timeout, deaths=sys.maxsize))
+        editor = place_editor(spec, None, WorkerLimits(limits.timeout, deaths=sys.maxsize))
         if not isinstance(editor, Editor):
             raise EditbenchError(
                 f"editor {spec!r} looks scenarios up, which a service is never told: serve a plain editor, and compose "
                 "on the other side: paste:editor=[http://HOST:PORT]"
             )
         self.limits = limits
-        self._executor: Executor = editor if isinstance(editor, isolation.Worker) else InProcess(editor)
+        self._executor: Executor = editor if isinstance(editor, Worker) else InProcess(editor)
         self._sizes = BatchSizes(LARGEST_BATCH, bool(getattr(editor, "mixes_sizes", False)))
         self.information: Mapping[str, Any] = {
             "protocol": VERSION,

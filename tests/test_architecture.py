@@ -18,7 +18,7 @@ LAYERS = (
     ("specs", "colours", "images", "records", "built_in"),
     ("columns",),
     ("record_files",),
-    ("registry", "masks", "transport", "surroundings", "lifeline", "stopping", "verdicts"),
+    ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),
     # L1
     ("durable",),
     ("claims", "differences", "cells"),

@@ -16,7 +16,8 @@ from editbench.editors import client, load_editor
 from editbench.editors.protocol import ProtocolError, output_from_json, request_from_json, request_to_json
 from editbench.execute import InProcess
 from editbench.images import Accepted, InvalidImage
-from editbench.isolation import Limits, Worker
+from editbench.isolation import Worker
+from editbench.limits import Limits
 from editbench.registry import spec_of
 from editbench.transport import check_address, is_loopback
 from editbench.types import EditbenchError, EditFailed, EditRequest

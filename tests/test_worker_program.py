@@ -14,7 +14,8 @@ from editbench import conformance
 from editbench.editors import load_editor, worker_program
 from editbench.execute import InProcess
 from editbench.images import Accepted
-from editbench.isolation import Limits, Worker
+from editbench.isolation import Worker
+from editbench.limits import Limits
 from editbench.registry import spec_of
 from editbench.testing import check_editor
 from editbench.types import EditbenchError, EditRequest

@@ -15,7 +15,7 @@ from typing import Any
 from editbench import __version__
 from editbench.cells import Cell, Key
 from editbench.durable import write_whole
-from editbench.isolation import Limits
+from editbench.limits import Limits
 from editbench.placement import leaf_of, place_editor
 from editbench.plan import Plan, plan_of_run
 from editbench.record_files import RecordFile, read_records

@@ -138,7 +138,7 @@ def soak(folder, count, seed):
             )  # fmt: skip
     draw, kills, memory = random.Random(seed), 0, {}
     try:
-        next_kill = time.monotonic() + draw.uniform(*KILL_EVERY)
+        next_kill = time.monotonic()
         while any(run.poll() is None for run in runs):
             time.sleep(0.1)
             said = re.findall(r"faulty: (\d+)/(\d+)", (folder / "err1").read_text())
@@ -149,7 +149,7 @@ def soak(folder, count, seed):
                 for worker in draw.sample(found := workers_of(draw.choice(runs)), min(1, len(found))):
                     worker.kill()
                     kills += 1
-                next_kill = time.monotonic() + draw.uniform(*KILL_EVERY)
+                    next_kill = time.monotonic() + draw.uniform(*KILL_EVERY)
     finally:
         for run in runs:
             run.kill()

@@ -117,7 +117,7 @@ def test_bit_rot_in_an_edit_is_quarantined_and_the_edit_is_made_again(place, fig
     expected = records(place)
     path = sorted((place / "run" / "edits").iterdir())[0]
     whole, tried = path.read_bytes(), 0
-    places = range(0, len(whole), 1 if long else max(1, len(whole) // 12))
+    places = range(0, len(whole), max(1, len(whole) // (300 if long else 12)))
     for position in places:
         flip(path, position)
         before = calls(place)
