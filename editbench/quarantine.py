@@ -63,12 +63,13 @@ def _mend_journal(root: Path, path: Path) -> str | None:
     with storing(f"read {path}"):
         data = path.read_bytes()
     lines = data[: journal.intact_length(data)].splitlines(keepends=True)
-    damaged = [number for number, line in enumerate(lines) if not journal.is_intact(line)]
+    intact = [journal.is_intact(line) for line in lines]
+    damaged = [number for number, good in enumerate(intact) if not good]
     if not damaged:
         return None
     target = _free(root / FOLDER, path.name)
     write_whole(target, [lines[number] for number in damaged])
-    write_whole(path, [line for number, line in enumerate(lines) if number not in set(damaged)])
+    write_whole(path, [line for line, good in zip(lines, intact, strict=True) if good])
     numbers = ", ".join(str(number + 1) for number in damaged[:5]) + (", …" if len(damaged) > 5 else "")
     what = "line" if len(damaged) == 1 else "lines"
     return f"{path}: damaged {what} {numbers} moved to {target}; what they held is done again"

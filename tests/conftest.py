@@ -20,6 +20,17 @@ def save(build, folder, seed):
     return SimpleNamespace(folder=folder, model=model)
 
 
+@pytest.fixture
+def one_thread():
+    """Sums have one order, and what other processes do counts for nobody."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A headless Chromium; a test that needs it fails where there is none."""

@@ -15,17 +15,6 @@ BEGIN, END = "<!-- ratios -->\n", "<!-- end of ratios -->\n"
 
 
 @pytest.fixture
-def one_thread():
-    """What other processes do counts for nobody, and threads that wait for each other count for nobody either."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
 def race(request, one_thread):
     """Return what measures two calls in turns, keeps a row of the table, and fails below the least ratio.
 

@@ -104,17 +104,6 @@ def state(folder):
     return {name: value.tolist() for name, value in load_file(Path(folder) / FILE).items()}
 
 
-@pytest.fixture
-def one_thread():
-    """Sums have one order, here as in the process that is killed."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.timeout(900)
 def test_killed_mid_checkpoint_the_resumed_loss_curve_is_that_of_an_uninterrupted_run(
     tmp_path, long, figure, one_thread

@@ -11,14 +11,8 @@ SUITE = f"{HERE / 'toy_suite.py'}:Squares"
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Networks of this size only lose by a second one, and sums then have one order."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _alone(one_thread):
+    """Networks of this size only lose by a second thread."""
 
 
 @pytest.fixture
