@@ -30,7 +30,7 @@ START_SECONDS = 600.0
 """How long a worker may take to import and build its editor."""
 
 STARTS = 3
-"""How often a worker is started again that is killed, by whatever else is on the machine, before it is ready."""
+"""How often a worker is started that is killed, by whatever else is on the machine, before it is ready."""
 
 _ONLY_HERE = re.compile(r"__main__:|[\w.]+:[\w.<>]*<(locals|lambda)>")
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from editbench.worker import main; main()"
@@ -196,21 +196,24 @@ class Worker:
     # ------------------------------------------------------------------------------------------------ the process
 
     def _restart(self) -> None:
-        for number in range(1, STARTS + 1):
-            try:
-                same = self._start() == self._declared
-                break
-            except StorageError:
-                raise
-            except (EditbenchError, OSError) as error:  # no memory for one more process
-                if not isinstance(error, _KilledAtStart) or number == STARTS:
-                    raise Ended("editor_killed", f"cannot be started again: {error}"[:300], 0.0) from None
+        try:
+            same = self._start() == self._declared
+        except StorageError:
+            raise
+        except (EditbenchError, OSError) as error:  # no memory for one more process
+            raise Ended("editor_killed", f"cannot be started again: {error}"[:300], 0.0) from None
         if not same:
             self._kill()
             raise Ended("not_run", "the editor is another one than when it was first started: start a new run", 0.0)
 
     def _start(self) -> dict[str, Any]:
-        """Start the process; return what the editor declares."""
+        """Start the process, again if it is killed before it is ready; return what the editor declares."""
+        for _ in range(STARTS - 1):
+            with contextlib.suppress(_KilledAtStart):
+                return self._start_once()
+        return self._start_once()
+
+    def _start_once(self) -> dict[str, Any]:
         self._kill()
         try:
             folder = tempfile.mkdtemp(prefix="editbench-")
@@ -241,7 +244,7 @@ class Worker:
             code = self._kill(PATIENCE_SECONDS)
             words = f": {last[0]}" if last else ""
             reason = f"editor {self._given!r} could not be started in a worker process ({_how(code)}{words})"
-            if code < 0:
+            if code in (-signal.SIGKILL, -signal.SIGTERM):
                 raise _KilledAtStart(reason) from None
             ready = {"error": reason}
         if "error" in ready:

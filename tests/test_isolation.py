@@ -450,16 +450,19 @@ def test_an_editor_that_cannot_be_built_a_second_time_is_charged_and_not_us(tmp_
     assert all(reason.startswith("cannot be started again: ") for _, reason in told(result))
 
 
-def test_a_worker_that_is_killed_while_it_starts_is_started_once_more_and_no_sample_is_charged(tmp_path):
-    """As by the host when memory is short: the second of three starts is killed."""
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_worker_that_is_killed_while_it_starts_is_started_once_more_and_no_sample_is_charged(tmp_path, killed):
+    """As by the host when memory is short: the first or the second of three starts is killed."""
     counter = str(tmp_path / "starts")
     text = (
         "import os, signal\nfrom pathlib import Path\n"
         f"path = Path({counter!r})\nstarts = len(path.read_text()) if path.exists() else 0\n"
         "path.write_text('x' * (starts + 1))\n"
-        "if starts == 1:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"if starts == {killed}:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    editor = write(tmp_path, text + "\ndef edit(source):\n    os.abort() if starts == 0 else None\n    return source\n")
+    first = 1 - killed
+    edit = f"\ndef edit(source):\n    os.abort() if starts == {first} else None\n    return source\n"
+    editor = write(tmp_path, text + edit)
     result = eb.run(editor, SMALL, [MAE], limit=2, output_dir=str(tmp_path / "run"))
     assert {status for status, _ in told(result)} == {"ok"}
 
