@@ -54,6 +54,8 @@ class Chains:
     """For every turn: (number of the chain, index of the scenario); single scenarios are chains of one turn."""
     before: Mapping[str, str]
     """The id of a later turn to the id of the turn before it."""
+    places: Mapping[str, int]
+    """The id of every turn to its index in the suite."""
 
     def given(self, task: Task, cells: Mapping[Key, Cell], edits: Edits) -> Task:
         """Return a task with the output of the turn before as its source, read when it is needed."""
@@ -92,14 +94,15 @@ def chains_of(suite: Suite) -> Chains:
     """Look through a suite from `own_chains` once."""
     numbers: dict[str, int] = {}
     waves: dict[int, list[tuple[int, int]]] = {}
-    turns: dict[tuple[str, int], str] = {}
+    turns: dict[tuple[str, int], tuple[str, int]] = {}
     for index, scenario in enumerate(suite):
         chain = scenario.id if scenario.chain is None else f"chain {scenario.chain}"
         turn = 1 if scenario.chain is None else scenario.turn
         waves.setdefault(turn, []).append((numbers.setdefault(chain, len(numbers)), index))
-        turns[chain, turn] = scenario.id
-    before = {name: turns[chain, turn - 1] for (chain, turn), name in turns.items() if turn > 1}
-    return Chains(tuple(tuple(waves[turn]) for turn in sorted(waves)), before)
+        turns[chain, turn] = scenario.id, index
+    before = {name: turns[chain, turn - 1][0] for (chain, turn), (name, _) in turns.items() if turn > 1}
+    places = {name: index for name, index in turns.values()}
+    return Chains(tuple(tuple(waves[turn]) for turn in sorted(waves)), before, places)
 
 
 def _continued(scenario: Scenario, cells: Mapping[Key, Cell], key: Key, edits: Edits) -> Content:

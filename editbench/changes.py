@@ -19,7 +19,8 @@ DECODED = 1000
 def text_sum(scenario: Scenario) -> str:
     """Return a checksum of what a scenario says: instruction, prompts, cluster, category, turn."""
     prompts = scenario.source_prompt, scenario.target_prompt
-    return checksum(dumps([scenario.instruction, *prompts, scenario.cluster, scenario.category, scenario.turn]))
+    said = [scenario.instruction, *prompts, scenario.cluster, scenario.category, scenario.turn]
+    return checksum(dumps(said).encode())
 
 
 def refuse_changed(store: RunStore, suite: Suite) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -51,6 +52,12 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file, of which a part is in memory at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def existing(path: Path) -> Path:

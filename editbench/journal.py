@@ -3,94 +3,172 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
+import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from editbench.names import SHA256, shown
+from editbench.reading import LINE_BYTES
 from editbench.records import InvalidRecords, dumps, loads, record_from_json, value_from_json
 from editbench.types import Record
 
-_OPENING = re.compile(rb'"event":\{"session":(\d{1,9}),"type":"open"\}\}\n')
+_HEAD, _MIDDLE, _END = b'{"sum":"', b'","event":', b"}\n"
+_SUM = slice(len(_HEAD), len(_HEAD) + 16)
+_EVENT = slice(_SUM.stop + len(_MIDDLE), -len(_END))
+
+_OPENING = re.compile(rb'\{"session":(\d{1,9}),"type":"open"\}')
+_RECORDS = re.compile(rb'\{"sha256":"([0-9a-f]{64})","type":"records"\}')
+_OPENING_END, _RECORDS_END = b'"type":"open"}', b'"type":"records"}'
+
+_EDIT_NAMES = tuple(f.name for f in fields(Record) if f.name != "values")
 
 
-_RECORDS = re.compile(rb'"event":\{"sha256":"([0-9a-f]{64})","type":"records"\}\}\n')
-
-
-def opening(folder: Path) -> dict[str, Any]:
-    """Return the event with which the next session begins."""
-    sessions = [int(n) for path in folder.glob("*.jsonl") for n in _OPENING.findall(path.read_bytes())]
-    return {"type": "open", "session": max(sessions, default=0) + 1}
-
-
-def records_written(folder: Path) -> set[str]:
-    """Return the hashes of every record file that was compacted from these journals."""
-    return {sha256.decode() for path in folder.glob("*.jsonl") for sha256 in _RECORDS.findall(path.read_bytes())}
+# ----------------------------------------------------------------------------------------------------- writing
 
 
 def signed(signatures: Mapping[str, str]) -> str:
     """Return what scores call the signatures that they were made with, those of a `start` event."""
-    return checksum(dumps(signatures))
+    return checksum(dumps(signatures).encode())
+
+
+def opening(seen: Mapping[Path, Look]) -> dict[str, Any]:
+    """Return the event with which the next session begins."""
+    return {"type": "open", "session": 1 + max((n for known in seen.values() for n, _ in known.sessions), default=0)}
 
 
 def line(event: Mapping[str, Any]) -> bytes:
     """Return an event as a line with its checksum."""
-    text = dumps(event)
-    return f'{{"sum":"{checksum(text)}","event":{text}}}\n'.encode()
+    text = dumps(event).encode()
+    return b"".join((_HEAD, checksum(text).encode(), _MIDDLE, text, _END))
 
 
-def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of every shard's journal, session by session in the order in which they began.
+def checksum(text: bytes) -> str:
+    """Return the first 16 hex digits of a text's sha256: enough against accidents, nothing against intent."""
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+# ----------------------------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the lines of a journal tell without being parsed."""
+
+    intact_bytes: int
+    """How much of the file to keep: all but a last line that was torn by a crash."""
+    damaged: tuple[int, ...]
+    """Which lines before that are not what was written, counted from 0."""
+    sessions: tuple[tuple[int, int], ...]
+    """(number, where its first line begins), in the order of the file."""
+    records: frozenset[str]
+    """The hashes of the record files that were compacted from it."""
+
+
+def look(path: Path) -> Look:
+    """Look at every line of a journal; one is in memory at a time."""
+    sessions, damaged, records = [(0, 0)], [], set()
+    intact, torn = 0, False
+    with path.open("rb") as file:
+        for number, (offset, text) in enumerate(lines(file, os.fstat(file.fileno()).st_size)):
+            if torn:
+                damaged.append(number - 1)
+            if not text.endswith(b"\n") and len(text) < LINE_BYTES:
+                break
+            event = event_text(text)
+            torn = event is None
+            if event is None:
+                continue
+            intact = offset + len(text)
+            if event.endswith(_OPENING_END) and (opening := _OPENING.fullmatch(event)):
+                sessions.append((int(opening[1]), offset))
+            elif event.endswith(_RECORDS_END) and (written := _RECORDS.fullmatch(event)):
+                records.add(written[1].decode())
+    return Look(intact, tuple(damaged), tuple(sessions), frozenset(records))
+
+
+def looks(folder: Path) -> dict[Path, Look]:
+    """Look at the journals of all shards."""
+    return {path: look(path) for path in sorted(folder.glob("*.jsonl"))}
+
+
+def records_written(folder: Path) -> frozenset[str]:
+    """Return the hashes of every record file that was compacted from the journals of a run."""
+    found = set()
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open("rb") as file:
+            for _, text in lines(file, os.fstat(file.fileno()).st_size):
+                if text.endswith(_RECORDS_END + _END) and (event := event_text(text)) is not None:
+                    found |= {sha256.decode() for sha256 in _RECORDS.findall(event)}
+    return frozenset(found)
+
+
+def located(seen: Mapping[Path, Look]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+    """Yield the events of journals, each with its file and where its line begins.
+
+    They come session by session, in the order in which those began.
 
     Raises:
         InvalidRecords: for a damaged line that is not the torn end of a journal.
     """
-    journals = map(_events_of, sorted(folder.glob("*.jsonl")))
-    return (event for _, event in heapq.merge(*journals, key=lambda pair: pair[0]))
-
-
-def intact_length(data: bytes) -> int:
-    """Return how many bytes of a journal to keep: all but a last line that was torn by a crash."""
-    end = data.rfind(b"\n") + 1
-    last = data.rfind(b"\n", 0, max(end - 1, 0)) + 1
-    if end and _event(data[last : end - 1]) is None:
-        return last
-    return end
-
-
-def is_intact(text: bytes) -> bool:
-    """Whether a line of a journal is what was written."""
-    return _event(text) is not None
-
-
-def _events_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    data = path.read_bytes()  # once: another process may be appending
-    session = 0
-    for number, text in enumerate(data[: intact_length(data)].splitlines(), start=1):
-        event = _event(text)
-        if event is None:
+    for path, known in seen.items():
+        if known.damaged:
             raise InvalidRecords(
-                f"{path}:{number}: damaged journal line (its checksum does not match): issue the command of the run "
-                "again, which moves it aside and does its work again"
+                f"{path}:{known.damaged[0] + 1}: damaged journal line (its checksum does not match): issue the "
+                "command of the run again, which moves it aside and does its work again"
             )
-        if not _is_known(event):
-            raise InvalidRecords(f"{path}:{number}: its checksum is right, but {shown(event)} is no event of a journal")
-        if event["type"] == "open":
-            session = event["session"]
-        else:
-            yield session, event
+    spans = []
+    for path, known in seen.items():
+        ends = [offset for _, offset in known.sessions[1:]]
+        for (session, start), end in zip(known.sessions, [*ends, known.intact_bytes], strict=True):
+            spans.append((session, path, start, end))
+    for _, path, start, end in sorted(spans):
+        with path.open("rb") as file:
+            file.seek(start)
+            for offset, text in lines(file, end - start):
+                event = parsed(path, text)
+                if event["type"] != "open":
+                    yield path, start + offset, event
 
 
-def _event(text: bytes) -> dict[str, Any] | None:
+def events(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of every shard's journal. Order and errors as of `located`."""
+    return (event for _, _, event in located(looks(folder)))
+
+
+def parsed(path: Path, text: bytes) -> dict[str, Any]:
+    """Return the event of a line.
+
+    Raises:
+        InvalidRecords: naming the file, if it is not what was written, or none that ever is.
+    """
+    if (raw := event_text(text)) is None:
+        raise InvalidRecords(f"{path}: a line has changed while it was read")
     try:
-        data = loads(text)
-        event: dict[str, Any] = data["event"]
-        return event if data["sum"] == checksum(dumps(event)) else None
-    except (ValueError, KeyError, TypeError):
+        event: dict[str, Any] = loads(raw)
+    except ValueError as error:
+        raise InvalidRecords(f"{path}: a line whose checksum is right and which is no JSON ({error})") from error
+    if not _is_known(event):
+        raise InvalidRecords(f"{path}: a checksum is right, but {shown(event)} is no event of a journal")
+    return event
+
+
+def event_text(text: bytes) -> bytes | None:
+    """Return what a line says, unparsed; None if it is not what was written."""
+    if not (text.startswith(_HEAD) and text.endswith(_END) and text[_SUM.stop : _EVENT.start] == _MIDDLE):
         return None
+    event = text[_EVENT]
+    return event if text[_SUM] == checksum(event).encode() else None
+
+
+def lines(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of the next `size` bytes, each with where it begins; another process may be appending more."""
+    offset = 0
+    while offset < size and (text := file.readline(min(LINE_BYTES, size - offset))):
+        yield offset, text
+        offset += len(text)
 
 
 def _is_known(event: Any) -> bool:
@@ -102,8 +180,7 @@ def _is_known(event: Any) -> bool:
             case {"type": "start", "signatures": dict() as signatures}:
                 return all(isinstance(signature, str) for signature in signatures.values())
             case {"type": "edit"}:
-                names = [f.name for f in fields(Record) if f.name != "values"]
-                record_from_json({**{name: event[name] for name in names}, "values": {}})
+                record_from_json({**{name: event[name] for name in _EDIT_NAMES}, "values": {}})
                 return True
             case {"type": "records", "sha256": str() as sha256}:
                 return SHA256.fullmatch(sha256) is not None
@@ -119,8 +196,3 @@ def _is_known(event: Any) -> bool:
     except (ValueError, KeyError):
         return False
     return False
-
-
-def checksum(text: str) -> str:
-    """Return the first 16 hex digits of a text's sha256: enough against accidents, nothing against intent."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
-from editbench.cells import Cell, Key
+from editbench.compaction import compact
 from editbench.config import RunConfig, executor_kind, parse_shard
 from editbench.durable import StorageError
 from editbench.editing import executor_of
+from editbench.keeping import Keeper
+from editbench.ledger import Ledger
 from editbench.names import LABEL
-from editbench.plan import Plan, make_plan
+from editbench.plan import Plan, in_order, make_plan, numbers_of
 from editbench.pool import Pool, seats_of
 from editbench.pool.seated import Order
 from editbench.record_files import RecordFile
-from editbench.records import Header
 from editbench.space import check_space
 from editbench.specs import slug
 from editbench.store import RunStore
@@ -126,8 +127,8 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     canaries = {"canaries": list(plan.drift)} if score else {}
     shard = f"{index}-of-{count}"
     crew: Crew | None = None
-    cells: dict[Key, Cell] = {}
-    safe: set[Key] = set()
+    keeper: Keeper | None = None
+    ledger = Ledger()
     try:
         check_space(plan)
         made_with = provenance.collect()
@@ -137,32 +138,39 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         store.open_journal(shard)
         crew = _crew(plan, edit, score, shard)
         begun = {name: made_with[name] for name in ("editbench", "python", "packages", "git")}
-        store.append([{"type": "start", "signatures": plan.signatures, "made_with": begun}])
-        cells = store.cells()
-        safe = set(cells)
+        start = {"type": "start", "signatures": plan.signatures, "made_with": begun}
+        path, offsets = store.append([start])
+        store.read_into(ledger, numbers_of(plan))
+        ledger.wrote(path, offsets, [start], {})
+        keeper = Keeper(plan, ledger)
         waves = _waves(plan, index, count)
         total = sum(map(len, waves))
         done = failed = 0
         for wave in waves:
-            for outcome in crew.outcomes(wave, cells):
-                for sha256, png in outcome.pngs.items():
-                    store.write_png(sha256, png)
-                store.append(outcome.events)
-                safe.update((event["scenario_id"], event["repeat"]) for event in outcome.events)
+            for outcome in crew.outcomes(keeper.at_hand(wave), keeper.cells):
+                keeper.keep(outcome)
                 if outcome.finished:
                     done += len(outcome.finished)
-                    found = [cells[key] for key in outcome.finished if key in cells]
+                    found = [keeper.cells[key] for key in outcome.finished if key in keeper.cells]
                     failed += sum(cell.edit["edit_status"] not in ("ok", "input_invalid") for cell in found)
+                    keeper.let_go(outcome.finished)
                     yield Progress(done, total, failed)
-        everything = cells if count == 1 else store.cells()
-        if is_complete(plan.header, everything):
-            store.write_records(plan.header, everything)
+            keeper.flush()
+        if count > 1:  # what other shards have written meanwhile
+            ledger.close()
+            ledger = Ledger()
+            store.read_into(ledger, numbers_of(plan), again=True)
+        if ledger.known == plan.total:
+            compact(store, plan.header, map(ledger.cell, in_order(plan)))
     except StorageError as error:
         raise StorageError(
-            f"{error}; {len(safe)} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
+            f"{error}; {ledger.known} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
             "command again"
         ) from error
     finally:
+        if keeper is not None:
+            keeper.close()
+        ledger.close()
         if crew is not None:
             crew.close()
         elif (executor := executor_of(plan)) is not None:
@@ -179,14 +187,6 @@ def _crew(plan: Plan, edit: bool, score: bool, shard: str) -> Crew:
     if (executor := executor_of(plan)) is not None:
         executor.close()
     return Pool(plan, seats_of(plan), Order.of(plan, edit, score, shard))
-
-
-def is_complete(header: Header, cells: Mapping[Key, Cell]) -> bool:
-    """Whether every (scenario, repeat) has an edit, and a value of every metric."""
-    signatures = {spec: header.signature(spec) for spec in header.metrics}
-    return len(cells) == header.suite.scenarios * header.repeats and all(
-        cell.has(spec, signature) for cell in cells.values() for spec, signature in signatures.items()
-    )
 
 
 def _waves(plan: Plan, index: int, count: int) -> list[Sequence[int]]:

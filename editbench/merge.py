@@ -9,10 +9,9 @@ from typing import TypeAlias
 
 from editbench import journal
 from editbench.cells import Cell, Key
+from editbench.compaction import compact
 from editbench.config import RunConfig
 from editbench.differences import changed_fields
-from editbench.images import encode_png
-from editbench.loops import is_complete
 from editbench.plan import chosen_suite
 from editbench.records import Header
 from editbench.store import RunStore
@@ -63,8 +62,8 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
             _gather(header, there, store, {key: cell})
         _copy(target, {key: found for key, found in there.items() if found[1] is not target})
         cells = target.cells()
-        if is_complete(header, cells):
-            target.write_records(header, cells)
+        of_all = header.suite.scenarios * header.repeats
+        if len(cells) == of_all and compact(target, header, (cells[key] for key in sorted(cells))):
             return []
     finally:
         target.close()
@@ -98,7 +97,7 @@ def _copy(target: RunStore, cells: Found) -> None:
     for (scenario_id, repeat), (cell, store) in cells.items():
         sha256 = cell.edit["edit_sha256"]
         if sha256 is not None and not target.edit_path(sha256).exists():
-            target.write_png(sha256, encode_png(store.read_edit(sha256)))
+            target.write_edit(sha256, store.read_edit(sha256))
         signatures = {spec: signature for spec, (signature, _) in cell.values.items()}
         values = {spec: value for spec, (_, value) in cell.values.items()}
         score = {

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from editbench.cells import Key
 from editbench.chains import Chains, chains_of, own_chains
 from editbench.changes import refuse_changed
 from editbench.config import RunConfig, check_config, executor_kind, read_config
@@ -174,6 +175,32 @@ def _selected(config: RunConfig) -> Suite:
 def _prepare(editor: AnyEditor, suite: Suite) -> Sequence[str]:
     leaf = leaf_of(editor)
     return leaf.prepare(suite) if isinstance(leaf, Answers) else ()
+
+
+def numbers_of(plan: Plan) -> Callable[[Key], int]:
+    """Return what numbers the cells of a run through all repeats; it raises KeyError for others.
+
+    The suite is looked through at the first question: most runs begin with an empty journal.
+    """
+    places: dict[str, int] = {}
+
+    def number(key: Key) -> int:
+        if not places:
+            places.update((scenario.id, place) for place, scenario in enumerate(plan.suite))
+        scenario_id, repeat = key
+        if not 0 <= repeat < plan.config.repeats:
+            raise KeyError(repeat)
+        return places[scenario_id] * plan.config.repeats + repeat
+
+    return number
+
+
+def in_order(plan: Plan) -> list[int]:
+    """Return the numbers of all cells of a run in the order of its records."""
+    ids = [scenario.id for scenario in plan.suite]
+    repeats = range(plan.config.repeats)
+    places = sorted(range(len(ids)), key=ids.__getitem__)
+    return [place * plan.config.repeats + repeat for place in places for repeat in repeats]
 
 
 def sample_seed(seed: int, scenario_id: str, repeat: int) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 from editbench import journal
 from editbench.claims import Claim
-from editbench.durable import StorageError, storing, sync_folder, write_whole
+from editbench.durable import StorageError, sha256_of, storing, sync_folder, write_whole
+from editbench.journal import Look
 from editbench.types import EditbenchError
 
 FOLDER = "quarantine"
@@ -28,8 +28,8 @@ def move_aside(root: Path, path: Path) -> Path:
     return target
 
 
-def mend(root: Path, shard: str) -> list[str]:
-    """Move aside what is damaged in the journals and the records of a run; return what was done, one line each.
+def mend(root: Path, shard: str) -> tuple[list[str], dict[Path, Look]]:
+    """Move aside what is damaged in the journals and the records of a run.
 
     Journals that other processes are writing are left to them.
 
@@ -37,11 +37,18 @@ def mend(root: Path, shard: str) -> list[str]:
         root: the run directory.
         shard: which the caller has claimed.
 
+    Returns:
+        What was done, one line each; and the journals as they are now.
+
     Raises:
         StorageError: if something cannot be moved.
     """
-    folder, notices = root / "journal", []
-    for path in sorted(folder.glob("*.jsonl")):
+    notices, folder = [], root / "journal"
+    with storing(f"read {folder}"):
+        seen = journal.looks(folder)
+    for path, found in seen.items():
+        if not found.damaged:
+            continue
         with contextlib.ExitStack() as held:
             if path.stem != shard:
                 try:
@@ -50,27 +57,24 @@ def mend(root: Path, shard: str) -> list[str]:
                     raise
                 except EditbenchError:
                     continue
-            notices.append(_mend_journal(root, path))
-    records, known = root / "records.jsonl", journal.records_written(folder)
-    if known and records.exists() and hashlib.sha256(records.read_bytes()).hexdigest() not in known:
+            notices.append(_mend_journal(root, path, journal.look(path)))
+            seen[path] = journal.look(path)
+    records = root / "records.jsonl"
+    known = {sha256 for found in seen.values() for sha256 in found.records}
+    if known and records.exists() and sha256_of(records) not in known:
         target = move_aside(root, records)
         notices.append(f"{records} is not what was written: moved to {target}, and written again")
-    return [notice for notice in notices if notice]
+    return notices, seen
 
 
-def _mend_journal(root: Path, path: Path) -> str | None:
+def _mend_journal(root: Path, path: Path, found: Look) -> str:
     """Move the damaged lines of a journal aside. A torn end is none of them: it was never finished."""
-    with storing(f"read {path}"):
-        data = path.read_bytes()
-    lines = data[: journal.intact_length(data)].splitlines(keepends=True)
-    intact = [journal.is_intact(line) for line in lines]
-    damaged = [number for number, good in enumerate(intact) if not good]
-    if not damaged:
-        return None
-    target = _free(root / FOLDER, path.name)
-    write_whole(target, [lines[number] for number in damaged])
-    write_whole(path, [line for line, good in zip(lines, intact, strict=True) if good])
-    numbers = ", ".join(str(number + 1) for number in damaged[:5]) + (", …" if len(damaged) > 5 else "")
+    target, damaged = _free(root / FOLDER, path.name), {*found.damaged}
+    for place, moved in ((target, True), (path, False)):
+        with storing(f"read {path}"), path.open("rb") as file:
+            lines = enumerate(journal.lines(file, found.intact_bytes))
+            write_whole(place, (line for number, (_, line) in lines if (number in damaged) == moved))
+    numbers = ", ".join(str(number + 1) for number in found.damaged[:5]) + (", …" if len(damaged) > 5 else "")
     what = "line" if len(damaged) == 1 else "lines"
     return f"{path}: damaged {what} {numbers} moved to {target}; what they held is done again"
 

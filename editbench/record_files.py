@@ -66,3 +66,17 @@ def read_records(path: Path) -> RecordFile:
     except (InvalidRecords, ValueError) as error:
         raise InvalidRecords(f"{path}:1: {error}") from error
     return RecordFile(header, records, hashlib.sha256(data).hexdigest())
+
+
+def file_of(header: Header, records: Iterable[Record]) -> RecordFile:
+    """Return the record file that sorted records would make; one is in memory at a time, apart from its columns."""
+    digest = hashlib.sha256()
+
+    def lines() -> Iterator[bytes]:
+        for number, line in enumerate(format_records(header, records)):
+            digest.update(line)
+            if number:
+                yield line[:-1]
+
+    columns = Columns.of_lines(header, lines())
+    return RecordFile(header, columns, digest.hexdigest())

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from editbench import journal
-from editbench.cells import Cell, Key, take_in
+from editbench.cells import Cell, Key
 from editbench.claims import Claim
 from editbench.differences import changed_fields
-from editbench.durable import storing, sweep, write_whole
-from editbench.images import InvalidImage, check_png, decode, pixels_sha256
-from editbench.names import shown
+from editbench.durable import sha256_of, storing, sweep, write_whole
+from editbench.images import InvalidImage, check_png, decode, encode_png, pixels_sha256
+from editbench.journal import Look
+from editbench.ledger import Ledger
 from editbench.quarantine import FOLDER, mend, move_aside
 from editbench.reading import JSON_BYTES, TooMuch, read_limited
-from editbench.record_files import RecordFile, format_records, read_records
+from editbench.record_files import RecordFile, file_of, read_records
 from editbench.records import (
     Header,
     InvalidRecords,
@@ -42,6 +43,8 @@ class RunStore:
         """What became of damaged files, and what else a user should know; one line each."""
         self._journal: Any = None
         self._opening: list[dict[str, Any]] = []
+        self._seen: dict[Path, Look] = {}
+        """The journals, when this shard was opened."""
         self._claim: Claim | None = None
 
     # ------------------------------------------------------------------------------------------------ run.json
@@ -130,28 +133,36 @@ class RunStore:
             with storing(f"write {folder}"):
                 for place in (self.path, self.path / "edits", self.path / FOLDER, folder):
                     sweep(place)
-                self.notices += mend(self.path, shard)
+                notices, self._seen = mend(self.path, shard)
+                self.notices += notices
                 self._journal = path.open("ab")
-                self._journal.truncate(journal.intact_length(path.read_bytes()))
-                self._opening = [journal.opening(folder)]
+                self._journal.truncate(self._seen[path].intact_bytes if path in self._seen else 0)
+                self._opening = [journal.opening(self._seen)]
         except BaseException:
             self.close()
             raise
 
-    def append(self, events: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, events: Sequence[Mapping[str, Any]]) -> tuple[Path, list[int]]:
         """Append events to the open journal, one checksummed line each, and fsync once.
+
+        Returns:
+            The journal, and where in it the line of each event begins.
 
         Raises:
             StorageError: if they could not be written; what was written before stays.
         """
+        path = Path(self._journal.name)
+        if not events:
+            return path, []
         lines = [journal.line(event) for event in (*self._opening, *events)]
-        if len(lines) == len(self._opening):
-            return
-        with storing(f"append to {self._journal.name}"):
+        with storing(f"append to {path}"):
+            self._journal.seek(0, os.SEEK_END)
+            offsets = list(itertools.accumulate(map(len, lines), initial=self._journal.tell()))[:-1]
             self._journal.write(b"".join(lines))
             self._journal.flush()
             os.fsync(self._journal.fileno())
-        self._opening = []
+        offsets, self._opening = offsets[len(self._opening) :], []
+        return path, offsets
 
     def close(self) -> None:
         """Release the journal and its lock."""
@@ -165,26 +176,38 @@ class RunStore:
 
     # -------------------------------------------------------------------------------------------------- records
 
+    def read_into(self, ledger: Ledger, number_of: Callable[[Key], int], again: bool = False) -> None:
+        """Let a ledger take in the journals of all shards, as they were when this one was opened.
+
+        Args:
+            ledger: an empty one.
+            number_of: as of `Ledger.read`.
+            again: whether to look at them as they are now.
+
+        Raises:
+            InvalidRecords: for a damaged line that is not the torn end of a journal.
+            StorageError: if they cannot be read.
+        """
+        with storing(f"read {self.path / 'journal'}"):
+            ledger.read(journal.looks(self.path / "journal") if again else self._seen, number_of)
+
     def cells(self) -> dict[Key, Cell]:
         """Return what the journals know of each (scenario, repeat); later events replace earlier ones.
 
         Raises:
             InvalidRecords: for a damaged line that is not the torn end of a journal.
         """
-        cells: dict[Key, Cell] = {}
-        signed: dict[str, Mapping[str, str]] = {}
-        with storing(f"read {self.path / 'journal'}"):
-            for event in journal.events(self.path / "journal"):
-                if event["type"] == "start":
-                    signed[journal.signed(event["signatures"])] = event["signatures"]
-                elif event["type"] == "edit":
-                    take_in(cells, event, {})
-                elif event["type"] == "score" and event["signed"] in signed:
-                    if unknown := event["values"].keys() - signed[event["signed"]].keys():
-                        what = f"a value of {shown(min(unknown))} without the line that says of which version"
-                        raise InvalidRecords(f"{self.path}: {what}")
-                    take_in(cells, event, signed[event["signed"]])
-        return cells
+        return {key: cell for key, cell in self._cells()}
+
+    def _cells(self) -> Iterator[tuple[Key, Cell]]:
+        """Yield the cells that the journals know of, one at a time, in the order of records."""
+        numbers: dict[Key, int] = {}
+        ledger = Ledger()
+        with storing(f"read {self.path / 'journal'}"), contextlib.closing(ledger):
+            self.read_into(ledger, lambda key: numbers.setdefault(key, len(numbers)), again=True)
+            for key in sorted(numbers):
+                if (cell := ledger.cell(numbers[key])) is not None:
+                    yield key, cell
 
     def records(self) -> RecordFile:
         """Return the records of the run: the compacted file, or what the journal of an unfinished run holds.
@@ -203,24 +226,13 @@ class RunStore:
                 )
             return file
         header = self.read_header()
-        cells = self.cells()
-        records = [cells[key].record(header) for key in sorted(cells)]
-        return RecordFile(header, records, _sha256(format_records(header, records)))
+        return file_of(header, (cell.record(header) for _, cell in self._cells()))
 
-    def write_records(self, header: Header, cells: Mapping[Key, Cell]) -> None:
-        """Write the compacted records, and their hash into the open journal before. Raises StorageError."""
-
-        def lines() -> Iterator[bytes]:
-            return format_records(header, (cells[key].record(header) for key in sorted(cells)))
-
-        sha256 = _sha256(lines())
+    def has_written(self, sha256: str) -> bool:
+        """Whether the record file is there and has this hash, and the journals, when they were opened, said so."""
+        known = any(sha256 in found.records for found in self._seen.values())
         with storing(f"read {self.records_path}"):
-            known = journal.records_written(self.path / "journal")
-            if sha256 in known and self.records_path.exists() and _sha256([self.records_path.read_bytes()]) == sha256:
-                return
-        if self._journal is not None:
-            self.append([{"type": "records", "sha256": sha256}])
-        write_whole(self.records_path, lines())
+            return known and self.records_path.exists() and sha256_of(self.records_path) == sha256
 
     # ---------------------------------------------------------------------------------------------------- edits
 
@@ -228,11 +240,11 @@ class RunStore:
         """Where the edit with this pixel hash is kept."""
         return self.path / "edits" / f"{sha256}.png"
 
-    def write_png(self, sha256: str, data: bytes) -> None:
-        """Keep an edit, once, under the hash of its pixels. Raises StorageError."""
+    def write_edit(self, sha256: str, edit: Image | bytes) -> None:
+        """Keep an edit, an image or its PNG, once, under the hash of its pixels. Raises StorageError."""
         path = self.edit_path(sha256)
         if not path.exists():
-            write_whole(path, [data])
+            write_whole(path, [as_png(edit)])
 
     def read_png(self, sha256: str) -> bytes:
         """Return the file of a kept edit, as it is. Raises StorageError."""
@@ -280,8 +292,6 @@ class RunStore:
         return image
 
 
-def _sha256(chunks: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
+def as_png(edit: Image | bytes) -> bytes:
+    """Return an edit as PNG, as which it may come from another process."""
+    return edit if isinstance(edit, bytes) else encode_png(edit)

@@ -12,7 +12,6 @@ from editbench.cells import Cell, Key, take_in
 from editbench.chains import Edits
 from editbench.editing import edit_batch, executor_of, is_news, needs_edit
 from editbench.execute import InProcess
-from editbench.images import encode_png
 from editbench.isolation import Worker
 from editbench.placement import leaf_of
 from editbench.plan import Plan, sample_seed
@@ -28,8 +27,8 @@ class Outcome:
     """What became of tasks: events for the journal, and the edits that they name."""
 
     events: Sequence[Mapping[str, Any]]
-    pngs: Mapping[str, bytes]
-    """New edits, by the hash of their pixels."""
+    edits: Mapping[str, Image | bytes]
+    """New edits, by the hash of their pixels; as PNG where another process made them."""
     finished: tuple[Key, ...] = ()
     """Tasks for which nothing is left to do."""
     seconds: float = 0.0
@@ -138,16 +137,16 @@ class Work:
         for task in batch:
             check_same_pixels(self._plan, task, cells.get(task.key))
         if self._edit:
-            events, pngs = self._make(batch, cells, edits, images)
-            yield self._outcome(Outcome(events, pngs, () if self._score else finished), cells)
+            events, new = self._make(batch, cells, edits, images)
+            yield self._outcome(Outcome(events, new, () if self._score else finished), cells)
         if self._score:
             events = score_batch(self._plan, batch, cells, edits, images)
             yield self._outcome(Outcome(events, {}, finished), cells)
 
     def _make(
         self, batch: Sequence[Task], cells: Mapping[Key, Cell], edits: Edits, images: dict[Key, Image]
-    ) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-        """Make the edits that are missing; return their events and PNGs, and leave the images in `images`."""
+    ) -> tuple[list[dict[str, Any]], dict[str, Image]]:
+        """Make the edits that are missing; return their events, and those not kept yet; leave all in `images`."""
         plan = self._plan
         wanting = [task for task in batch if needs_edit(plan, cells, edits, task)]
         if wanting and not self._started:
@@ -155,19 +154,19 @@ class Work:
             self._executor.start()
             self._started = True
         made = edit_batch(plan, self._executor, wanting, self._sizes)
-        pngs: dict[str, bytes] = {}
+        new: dict[str, Image] = {}
         news = []
         for (event, image), task in zip(made, wanting, strict=True):
             if plan.chains is not None:
                 event["given_sha256"] = plan.chains.given_sha256(task, cells)
             if image is not None:
                 sha256 = event["edit_sha256"]
-                if sha256 not in pngs and not edits.has_edit(sha256, pixels=False):
-                    pngs[sha256] = encode_png(image)
+                if sha256 not in new and not edits.has_edit(sha256, pixels=False):
+                    new[sha256] = image
                 images[task.key] = image
             if is_news(event, cells):
                 news.append(event)
-        return news, pngs
+        return news, new
 
     def _outcome(self, outcome: Outcome, cells: dict[Key, Cell]) -> Outcome:
         for event in outcome.events:

@@ -23,18 +23,18 @@ LAYERS = (
     ("durable",),
     ("claims", "differences", "cells"),
     ("suites", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
-    ("quarantine",),
+    ("quarantine", "ledger"),
     ("editors", "store", "published"),
     # L2
     ("execute",),
     ("worker", "isolation", "batches"),
-    ("placement", "config", "connections"),
+    ("placement", "config", "connections", "compaction"),
     # L3
     ("chains", "changes"),
     ("plan", "serve"),
     ("editing", "scoring", "space"),
     ("work",),
-    ("pool",),
+    ("pool", "keeping"),
     ("loops",),
     # L4
     ("values", "same_suite"),

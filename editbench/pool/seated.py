@@ -18,6 +18,7 @@ from editbench.images import InvalidImage, decode
 from editbench.plan import Plan, load_plan, scoring_plan
 from editbench.records import Header
 from editbench.scoring import lacks_value
+from editbench.store import as_png
 from editbench.types import EditbenchError, Image
 from editbench.work import Outcome, Work
 
@@ -141,7 +142,7 @@ class SeatedWork:
         try:
             for outcome in self._work.outcomes(chunk.positions, dict(chunk.cells), chunk):
                 events += outcome.events
-                pngs |= outcome.pngs
+                pngs |= {sha256: as_png(edit) for sha256, edit in outcome.edits.items()}
                 finished += outcome.finished
         except EditbenchError as error:
             return Refusal(str(error))

@@ -1,0 +1,121 @@
+"""What was made is written by a thread of its own, and then forgotten: the journal knows."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from editbench.cells import Cell, Key
+from editbench.ledger import Ledger
+from editbench.plan import Plan
+from editbench.types import Image
+from editbench.work import Outcome
+
+WAITING = 2
+"""Outcomes that may wait to be written: they hold images."""
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What is to be written."""
+
+    edits: Mapping[str, Image | bytes]
+    events: tuple[Mapping[str, Any], ...]
+    numbers: Mapping[Key, int]
+
+
+class Keeper:
+    """Knows the cells that are at hand, and writes what becomes of them while the next are worked on.
+
+    Encoding an image, writing and syncing it take about as long as scoring it, and leave the interpreter to others.
+
+    Args:
+        plan: whose store is open.
+        ledger: of its journals; nobody else may write to it.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self._plan, self._ledger = plan, ledger
+        self.cells: dict[Key, Cell] = {}
+        """What is known of the cells at hand, and of the turns that they go on from."""
+        self._numbers: dict[Key, int] = {}
+        self._waiting: queue.Queue[_Page | None] = queue.Queue(WAITING)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._write, name="editbench-keeper", daemon=True)
+        self._thread.start()
+
+    def at_hand(self, positions: Iterable[int]) -> Iterator[int]:
+        """Yield positions of tasks, once what is known of their cells is in `cells`.
+
+        Raises:
+            InvalidRecords: if a journal has changed meanwhile.
+        """
+        plan = self._plan
+        for position in positions:
+            place, repeat = divmod(position, plan.config.repeats)
+            key = plan.suite[place].id, repeat
+            self._numbers[key] = position
+            self._recall(key, position)
+            if plan.chains is not None and (before := plan.chains.before.get(key[0])) is not None:
+                self._recall((before, repeat), plan.chains.places[before] * plan.config.repeats + repeat)
+            yield position
+
+    def keep(self, outcome: Outcome) -> None:
+        """Write an outcome, soon.
+
+        Raises:
+            StorageError: if an earlier one could not be written.
+        """
+        events = tuple(outcome.events)
+        keys = {(event["scenario_id"], event["repeat"]) for event in events}
+        self._put(_Page(outcome.edits, events, {key: self._numbers[key] for key in keys}))
+
+    def let_go(self, keys: Iterable[Key]) -> None:
+        """Forget cells for which nothing is left to do."""
+        for key in keys:
+            self._numbers.pop(key, None)
+            self.cells.pop(key, None)
+            if self._plan.chains is not None and (before := self._plan.chains.before.get(key[0])) is not None:
+                self.cells.pop((before, key[1]), None)
+
+    def flush(self) -> None:
+        """Return when everything is written. Raises as `keep` does."""
+        self._waiting.join()
+        self._check()
+
+    def close(self) -> None:
+        """Write what is waiting, if that still works, and end the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _recall(self, key: Key, position: int) -> None:
+        if (cell := self._ledger.cell(position)) is not None:
+            self.cells[key] = cell
+
+    def _put(self, page: _Page) -> None:
+        self._check()
+        self._waiting.put(page)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _write(self) -> None:
+        while (page := self._waiting.get()) is not None:
+            try:
+                if self._failure is None:
+                    self._keep(page)
+            except BaseException as failure:
+                self._failure = failure
+            finally:
+                self._waiting.task_done()
+
+    def _keep(self, page: _Page) -> None:
+        store = self._plan.store
+        for sha256, edit in page.edits.items():
+            store.write_edit(sha256, edit)
+        places = store.append(page.events)
+        self._ledger.wrote(*places, page.events, page.numbers)
