@@ -25,7 +25,8 @@ from rich.text import Text
 from edit_grpo_ref.config import Settings
 from editbench.console import bar
 from editbench.durable import StorageError, write_whole
-from editbench.images import encode_png, resize
+from editbench.images import resize
+from editbench.png import encode_png
 from editbench.records import loads
 from editbench.regions import Mask
 from editbench.specs import printable

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from editbench.images import encode_png
+from editbench.png import encode_png
 from editbench.records import dumps, loads
 from editbench.transport import ApiError
 from editbench.types import EditbenchError, Failed, Sample

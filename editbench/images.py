@@ -1,4 +1,4 @@
-"""The one place where pixels enter or leave: decode, validate, align, encode. Masks enter in `masks.py`."""
+"""The one place where pixels enter or leave: decode, validate, align. Masks: `masks.py`; writing: `png.py`."""
 
 from __future__ import annotations
 
@@ -231,7 +231,8 @@ def as_image(output: object) -> Accepted:
 
 
 def _with_constant(accepted: Accepted) -> tuple[str, ...]:
-    constant = bool((accepted.image == accepted.image[:1, :1]).all())
+    image = accepted.image
+    constant = bool((image[0] == image[0, 0]).all() and (image == image[0, 0]).all())
     return tuple(sorted({*accepted.flags, "constant"})) if constant else accepted.flags
 
 
@@ -311,10 +312,3 @@ def resize(image: Image, height: int, width: int) -> Image:
 def pixels_sha256(image: Image) -> str:
     """Hash of shape and pixels: equal for equal images, whatever the file format."""
     return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
-def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """Encode `uint8 (H, W, 3 or 4)` or `(H, W)` as PNG, packed by run lengths: docs/speed.md has what that costs."""
-    buffer = io.BytesIO()
-    PILImage.fromarray(image).save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    return buffer.getvalue()

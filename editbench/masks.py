@@ -60,7 +60,7 @@ def _white(image: PILImage.Image, threshold: int | None) -> Mask:
     if threshold is not None:
         return np.asarray((eight_bits(levels) if deep else levels) >= threshold)
     whites = (65535, 255, 1) if deep else (255, 1)
-    values, counts = np.unique(levels, return_counts=True)
+    values, counts = _histogram(levels)
     if any(set(values.tolist()) <= {0, white} for white in whites):
         return np.asarray(levels > 0)
     common = sorted(zip(counts / levels.size, values, strict=True), reverse=True)[:4]
@@ -78,9 +78,20 @@ def _deep_levels(image: PILImage.Image) -> npt.NDArray[Any]:
     return np.asarray(image)
 
 
+def _histogram(levels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return the levels that there are, and how often; of eight bits without sorting them."""
+    if levels.dtype != np.uint8:
+        return np.unique(levels, return_counts=True)
+    counts = np.bincount(levels.ravel(), minlength=256)
+    (values,) = counts.nonzero()
+    return values, counts[values]
+
+
 def _grey_levels(image: PILImage.Image) -> npt.NDArray[np.uint8]:
     if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA"):
         raise InvalidImage(f"mask mode {image.mode!r}, expected 1, L, P, RGB, RGBA or 16-bit grey")
+    if image.mode in ("1", "L") and "transparency" not in image.info:
+        return np.asarray(image.convert("L"))
     rgba = np.asarray(image.convert("RGBA"))
     if (rgba[..., 3] != 255).any():
         raise InvalidImage("mask with transparent pixels: say mask_polarity 'transparent=edit' if alpha is the mask")

@@ -7,8 +7,8 @@ import shutil
 
 from editbench.config import parse_shard
 from editbench.durable import StorageError, existing
-from editbench.images import encode_png
 from editbench.plan import Plan
+from editbench.png import encode_png
 
 CELL_BYTES = 2000
 """What journal and records hold of one edit, about; a traceback is more."""

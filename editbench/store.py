@@ -14,9 +14,10 @@ from editbench.cells import Cell, Key
 from editbench.claims import Claim
 from editbench.differences import changed_fields
 from editbench.durable import sha256_of, storing, sweep, write_whole
-from editbench.images import InvalidImage, check_png, decode, encode_png, pixels_sha256
+from editbench.images import InvalidImage, check_png, decode, pixels_sha256
 from editbench.journal import Look
 from editbench.ledger import Ledger
+from editbench.png import encode_png
 from editbench.quarantine import FOLDER, mend, move_aside
 from editbench.reading import JSON_BYTES, TooMuch, read_limited
 from editbench.record_files import RecordFile, file_of, read_records

@@ -15,7 +15,7 @@ LAYERS = (
     ("regions", "names"),
     ("types",),
     ("reading",),
-    ("specs", "colours", "images", "records", "built_in"),
+    ("specs", "colours", "images", "png", "records", "built_in"),
     ("columns",),
     ("record_files",),
     ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),

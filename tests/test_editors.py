@@ -20,7 +20,8 @@ from editbench.colours import COLOURS
 from editbench.editors import code_sha256, load_editor
 from editbench.editors.controls import Paste
 from editbench.execute import InProcess
-from editbench.images import InvalidImage, as_image, encode_png, resize
+from editbench.images import InvalidImage, as_image, resize
+from editbench.png import encode_png
 from editbench.registry import spec_of
 from editbench.testing import toy_scenarios
 from editbench.types import Content, EditbenchError, EditRequest, OutputMissing, Scenario, Task

@@ -19,12 +19,12 @@ from editbench.images import (
     align,
     as_image,
     decode,
-    encode_png,
     from_pil,
     pixels_sha256,
     resize,
 )
 from editbench.masks import decode_mask
+from editbench.png import encode_png
 
 NOISE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 GREY = NOISE[..., 0]

@@ -11,7 +11,8 @@ import pytest
 
 import editbench as eb
 from editbench import load_suite
-from editbench.images import InvalidImage, encode_png
+from editbench.images import InvalidImage
+from editbench.png import encode_png
 from editbench.registry import create, spec_of
 from editbench.suites.mask_forms import unpainted
 from editbench.testing import check_loader
@@ -514,7 +515,8 @@ def test_without_pyarrow_there_is_one_line(tmp_path, items, monkeypatch):
 FLAT = """
 import re, sys
 from editbench import load_suite
-from editbench.images import decode, encode_png
+from editbench.images import decode
+from editbench.png import encode_png
 def peak():
     return int(re.search("VmHWM:(.*)kB", open("/proc/self/status").read())[1]) / 2**10
 suite = load_suite("hub:" + sys.argv[1] + ",target=target")

@@ -19,7 +19,8 @@ import pytest
 import editbench as eb
 from editbench.editors import load_editor
 from editbench.editors.protocol import request_to_json
-from editbench.images import Accepted, encode_png
+from editbench.images import Accepted
+from editbench.png import encode_png
 from editbench.serve import Limits, Serving
 from editbench.testing import check_editor
 from editbench.types import EditRequest

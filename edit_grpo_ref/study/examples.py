@@ -12,8 +12,8 @@ from edit_grpo_ref.study.figures import middle_weight
 from edit_grpo_ref.study.plan import Unit
 from edit_grpo_ref.study.table import Table
 from edit_grpo_ref.study.unit import Folders
-from editbench.images import encode_png
 from editbench.plan import sample_seed
+from editbench.png import encode_png
 from editbench.suites import load_suite, select_each
 from editbench.types import Image, Scenario, Task
 

@@ -17,7 +17,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from editbench.editors.worker_program import ProgramFailed, WorkerProgram, how_it_ended
-from editbench.images import InvalidImage, decode, encode_png
+from editbench.images import InvalidImage, decode
+from editbench.png import encode_png
 from editbench.records import dumps
 from editbench.registry import bare, written_spec
 from editbench.types import EditbenchError, EditRequest, MaskAccess, OutputMissing

@@ -14,7 +14,8 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 
 from editbench.editors.client import RANGES, Client, DeadlinePassed
-from editbench.images import Accepted, InvalidImage, decode, encode_png, resize
+from editbench.images import Accepted, InvalidImage, decode, resize
+from editbench.png import encode_png
 from editbench.regions import Mask
 from editbench.registry import bare, written_spec
 from editbench.specs import did_you_mean, printable

@@ -13,8 +13,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from editbench.images import Accepted, InvalidImage, decode, encode_png
+from editbench.images import Accepted, InvalidImage, decode
 from editbench.masks import decode_mask
+from editbench.png import encode_png
 from editbench.types import EditbenchError, EditFailed, EditRequest, EditStatus, Image
 
 VERSION = 1

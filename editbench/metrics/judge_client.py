@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from editbench.images import encode_png
+from editbench.png import encode_png
 from editbench.records import loads
 from editbench.specs import did_you_mean, printable
 from editbench.transport import (

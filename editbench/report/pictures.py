@@ -10,7 +10,8 @@ import numpy.typing as npt
 from PIL import Image as PILImage
 
 from editbench.durable import write_whole
-from editbench.images import encode_png, pixels_sha256
+from editbench.images import pixels_sha256
+from editbench.png import encode_png
 from editbench.regions import Mask
 from editbench.types import Image
 

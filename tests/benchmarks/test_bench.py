@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import editbench as eb
-from editbench.images import decode, encode_png
+from editbench.images import decode
 from editbench.metrics import DEFAULT_METRICS, load_metrics, score
+from editbench.png import encode_png
 
 
 def samples(count=4):

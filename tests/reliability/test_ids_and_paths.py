@@ -14,9 +14,10 @@ from fuzz.run_parsers import header, records
 
 from editbench.config import RunConfig, read_config
 from editbench.editors import load_editor
-from editbench.images import InvalidImage, encode_png
+from editbench.images import InvalidImage
 from editbench.names import is_name, is_plain, shown
 from editbench.plan import make_plan
+from editbench.png import encode_png
 from editbench.reading import TooMuch, lines_limited, parse_yaml, read_limited
 from editbench.record_files import format_records, read_records
 from editbench.records import InvalidRecords

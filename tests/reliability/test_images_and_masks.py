@@ -14,8 +14,9 @@ from PIL import PngImagePlugin
 
 import editbench as eb
 from editbench.board import build_boards
-from editbench.images import MAX_PIXELS, InvalidImage, decode, encode_png
+from editbench.images import MAX_PIXELS, InvalidImage, decode
 from editbench.masks import decode_mask
+from editbench.png import encode_png
 from editbench.report.table import to_csv
 from editbench.suites import load_suite
 from editbench.suites.folder import FolderSuite

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from editbench.images import encode_png
+from editbench.png import encode_png
 from editbench.testing.examples import Example
 from editbench.testing.layouts.tables import png, split_path, write_table
 

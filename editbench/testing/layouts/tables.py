@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from editbench.images import encode_png
+from editbench.png import encode_png
 from editbench.regions import Mask
 from editbench.types import Image
 

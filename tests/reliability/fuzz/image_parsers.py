@@ -6,8 +6,9 @@ from fuzz.pictures import contradictions, masks, mutate_jpeg, mutate_png, mutate
 from fuzz.texts import mutate_bytes
 
 from editbench import images
-from editbench.images import FORMATS, InvalidImage, decode, encode_png
+from editbench.images import FORMATS, InvalidImage, decode
 from editbench.masks import decode_mask
+from editbench.png import encode_png
 
 MAGIC = {"PNG": b"\x89PNG", "JPEG": b"\xff\xd8", "WEBP": b"RIFF"}
 assert set(MAGIC) == set(FORMATS)

@@ -20,8 +20,8 @@ from editbench.editors import client, openai_images
 from editbench.editors.http import Http, Information, Service, _information
 from editbench.editors.protocol import request_to_json
 from editbench.execute import Attempt, judge
-from editbench.images import encode_png
 from editbench.metrics import judge_cache, judge_client, judge_questions
+from editbench.png import encode_png
 from editbench.transport import ApiError
 from editbench.types import EDIT_STATUSES, EditbenchError, EditRequest, Failed
 

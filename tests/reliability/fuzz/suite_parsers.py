@@ -12,9 +12,10 @@ from fuzz.engine import Parser
 from fuzz.texts import contradictions, mutate_bytes, mutate_json, mutate_lines
 
 from editbench.editors.folder import FolderAnswers
-from editbench.images import InvalidImage, encode_png
+from editbench.images import InvalidImage
 from editbench.masks import AcceptedMask
 from editbench.names import ID, is_name
+from editbench.png import encode_png
 from editbench.published import read_table, shipped_folder
 from editbench.suites import load_suite
 from editbench.suites.coco_masks import decode_segmentation
