@@ -22,8 +22,11 @@ from editbench.types import Content, EditbenchError, EditStatus, Image, Scenario
 class Edits(Protocol):
     """Where finished edits are: the run directory, or what a process of a pool was sent of it."""
 
-    def has_edit(self, sha256: str, pixels: bool) -> bool:
-        """Whether the edit with this pixel hash is kept, and intact; `pixels` asks for more than checksums."""
+    def has_edit(self, sha256: str) -> bool:
+        """Whether the edit with this pixel hash is kept, and intact as far as the checksums of its file tell."""
+
+    def find_edit(self, sha256: str) -> Image | None:
+        """Return it if it is kept and its pixels have that hash."""
 
     def read_edit(self, sha256: str) -> Image:
         """Return it; raises InvalidImage if it is not, or no longer, there."""

@@ -19,8 +19,13 @@ from editbench.records import stable_reason
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Task
 
 
-def needs_edit(plan: Plan, cells: Mapping[Key, Cell], edits: Edits, task: Task) -> bool:
-    """Whether an edit is missing, may be outdated, or has failed less often than it may be tried."""
+def needs_edit(
+    plan: Plan, cells: Mapping[Key, Cell], edits: Edits, task: Task, images: dict[Key, Image] | None
+) -> bool:
+    """Whether an edit is missing, may be outdated, or has failed less often than it may be tried.
+
+    One that is there and is to be scored is looked at as a whole, and left in `images`; None if none will be scored.
+    """
     cell = cells.get(task.key)
     if cell is None or cell.edit["edit_status"] == "not_run":
         return True
@@ -29,8 +34,13 @@ def needs_edit(plan: Plan, cells: Mapping[Key, Cell], edits: Edits, task: Task) 
     if plan.editor is not None and isinstance(leaf_of(plan.editor), Answers):
         return True  # a finished image may have been replaced since it was looked up
     if cell.edit["edit_status"] == "ok":
-        unscored = not all(cell.has(spec, signature) for spec, signature in plan.signatures.items())
-        return not edits.has_edit(cell.edit["edit_sha256"], pixels=unscored)
+        sha256 = cell.edit["edit_sha256"]
+        if images is None or all(cell.has(spec, signature) for spec, signature in plan.signatures.items()):
+            return not edits.has_edit(sha256)
+        if (image := edits.find_edit(sha256)) is None:
+            return True
+        images[task.key] = image
+        return False
     return bool(cell.edit["attempts"] <= plan.config.retry_on_error)
 
 

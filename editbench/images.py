@@ -124,13 +124,17 @@ def decode(data: bytes | Path) -> Accepted:
 
 
 def check_png(data: bytes) -> None:
-    """Compare the chunks of a PNG of ours with their checksums, without decoding it.
-
-    Raises:
-        InvalidImage: if it is damaged or cut off.
-    """
+    """Compare the chunks of a PNG of ours with their checksums. Raises InvalidImage if it is damaged or cut off."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n") or not _check_sums(data):
         raise InvalidImage("damaged PNG: it is cut off")
+
+
+def verified(data: bytes, sha256: str) -> Image:
+    """Return the image of an encoded edit. Raises InvalidImage if it is damaged, or its pixels have another hash."""
+    image = decode(data).image
+    if pixels_sha256(image) != sha256:
+        raise InvalidImage(f"edit {sha256[:12]} is damaged: its pixels have another hash")
+    return image
 
 
 def from_pil(image: PILImage.Image) -> Accepted:

@@ -14,7 +14,7 @@ from editbench.cells import Cell, Key
 from editbench.claims import Claim
 from editbench.differences import changed_fields
 from editbench.durable import sha256_of, storing, sweep, write_whole
-from editbench.images import InvalidImage, check_png, decode, pixels_sha256
+from editbench.images import InvalidImage, check_png, verified
 from editbench.journal import Look
 from editbench.ledger import Ledger
 from editbench.png import encode_png
@@ -242,41 +242,52 @@ class RunStore:
         return self.path / "edits" / f"{sha256}.png"
 
     def write_edit(self, sha256: str, edit: Image | bytes) -> None:
-        """Keep an edit, an image or its PNG, once, under the hash of its pixels. Raises StorageError."""
-        path = self.edit_path(sha256)
-        if not path.exists():
-            write_whole(path, [as_png(edit)])
+        """Keep an edit, an image or its PNG, once, under the hash of its pixels. Raises StorageError.
 
-    def read_png(self, sha256: str) -> bytes:
-        """Return the file of a kept edit, as it is. Raises StorageError."""
-        path = self.edit_path(sha256)
+        What is there already and is another file is damaged: whoever sent this has found that out, or would have.
+        """
+        path, png = self.edit_path(sha256), as_png(edit)
         with storing(f"read {path}"):
-            return path.read_bytes()
+            there = path.read_bytes() if path.exists() else None
+        if there is not None and there != png:
+            self._move_aside(path)
+        if there != png:
+            write_whole(path, [png])
 
-    def has_edit(self, sha256: str, pixels: bool) -> bool:
-        """Whether an edit is kept and intact; a damaged one is moved to `quarantine/`.
-
-        Args:
-            sha256: its hash.
-            pixels: whether to decode and hash it; otherwise only the checksums of its file are looked at.
+    def intact_png(self, sha256: str) -> bytes | None:
+        """Return the file of a kept edit if its checksums are right; a damaged one is moved to `quarantine/`.
 
         Raises:
-            StorageError: if a damaged one cannot be moved.
+            StorageError: if it cannot be read, or a damaged one cannot be moved.
         """
         path = self.edit_path(sha256)
         with storing(f"read {path}"):
             if not path.exists():
-                return False
+                return None
             data = path.read_bytes()
         try:
-            if not pixels:
-                check_png(data)
-            elif pixels_sha256(decode(data).image) != sha256:
-                raise InvalidImage("has other pixels")
+            check_png(data)
         except InvalidImage:
-            self.notices.append(f"{path} is damaged: moved to {move_aside(self.path, path)}, and made again")
-            return False
-        return True
+            self._move_aside(path)
+            return None
+        return data
+
+    def has_edit(self, sha256: str) -> bool:
+        """Whether an edit is kept, and the checksums of its file are right. Errors as of `intact_png`."""
+        return self.intact_png(sha256) is not None
+
+    def find_edit(self, sha256: str) -> Image | None:
+        """Return a kept edit whose pixels have their hash; any other is moved to `quarantine/`, and None returned.
+
+        Errors as of `intact_png`.
+        """
+        if (data := self.intact_png(sha256)) is None:
+            return None
+        try:
+            return verified(data, sha256)
+        except InvalidImage:
+            self._move_aside(self.edit_path(sha256))
+            return None
 
     def read_edit(self, sha256: str) -> Image:
         """Return a kept edit.
@@ -285,12 +296,13 @@ class RunStore:
             InvalidImage: if the file is missing, unreadable or not the image that its name says.
         """
         try:
-            image = decode(self.edit_path(sha256)).image
+            data = self.edit_path(sha256).read_bytes()
         except OSError as error:
             raise InvalidImage(f"edit {sha256[:12]} is missing ({error.strerror})") from error
-        if pixels_sha256(image) != sha256:
-            raise InvalidImage(f"edit {sha256[:12]} is damaged: its pixels have another hash")
-        return image
+        return verified(data, sha256)
+
+    def _move_aside(self, path: Path) -> None:
+        self.notices.append(f"{path} is damaged: moved to {move_aside(self.path, path)}, and made again")
 
 
 def as_png(edit: Image | bytes) -> bytes:

@@ -148,7 +148,8 @@ class Work:
     ) -> tuple[list[dict[str, Any]], dict[str, Image]]:
         """Make the edits that are missing; return their events, and those not kept yet; leave all in `images`."""
         plan = self._plan
-        wanting = [task for task in batch if needs_edit(plan, cells, edits, task)]
+        found = images if self._score else None
+        wanting = [task for task in batch if needs_edit(plan, cells, edits, task, found)]
         if wanting and not self._started:
             assert isinstance(self._executor, InProcess)
             self._executor.start()
@@ -161,7 +162,7 @@ class Work:
                 event["given_sha256"] = plan.chains.given_sha256(task, cells)
             if image is not None:
                 sha256 = event["edit_sha256"]
-                if sha256 not in new and not edits.has_edit(sha256, pixels=False):
+                if sha256 not in new and not edits.has_edit(sha256):
                     new[sha256] = image
                 images[task.key] = image
             if is_news(event, cells):

@@ -14,7 +14,7 @@ from typing import Any
 from editbench.cells import Cell, Key
 from editbench.config import RunConfig
 from editbench.differences import differences
-from editbench.images import InvalidImage, decode
+from editbench.images import InvalidImage, verified
 from editbench.plan import Plan, load_plan, scoring_plan
 from editbench.records import Header
 from editbench.scoring import lacks_value
@@ -57,15 +57,22 @@ class Chunk:
     pngs: Mapping[str, bytes] = field(repr=False)
     """Of these, those that are needed."""
 
-    def has_edit(self, sha256: str, pixels: bool) -> bool:
-        """Whether an edit is there; who sent this has looked at its pixels where that was needed."""
+    def has_edit(self, sha256: str) -> bool:
+        """Whether an edit is there; who sent this has compared the checksums of its file."""
         return sha256 in self.kept
 
+    def find_edit(self, sha256: str) -> Image | None:
+        """Return an edit that was sent along, if its pixels have that hash."""
+        try:
+            return self.read_edit(sha256)
+        except InvalidImage:
+            return None
+
     def read_edit(self, sha256: str) -> Image:
-        """Return an edit that was sent along."""
+        """Return an edit that was sent along. Raises InvalidImage."""
         if sha256 not in self.pngs:
             raise InvalidImage(f"edit {sha256[:12]} is missing")
-        return decode(self.pngs[sha256]).image
+        return verified(self.pngs[sha256], sha256)
 
 
 def pack(plan: Plan, positions: tuple[int, ...], cells: Mapping[Key, Cell]) -> Chunk:
@@ -80,10 +87,10 @@ def pack(plan: Plan, positions: tuple[int, ...], cells: Mapping[Key, Cell]) -> C
             return
         known[key] = cell
         sha256 = cell.edit["edit_sha256"]
-        if sha256 is not None and plan.store.has_edit(sha256, pixels=read):
+        if sha256 is not None and (png := plan.store.intact_png(sha256)) is not None:
             kept.add(sha256)
             if read:
-                pngs[sha256] = plan.store.read_png(sha256)
+                pngs[sha256] = png
 
     for position in positions:
         place, repeat = divmod(position, plan.config.repeats)

@@ -103,7 +103,7 @@ def test_the_nth_failure_of_an_operation_ends_in_exit_4_with_everything_finished
     figure(f"failure: the n-th {kind} of a run raises {', '.join(ERRORS)}", tried, tried)
 
 
-@pytest.mark.parametrize("size", [2_000, 4_500, 11_400])
+@pytest.mark.parametrize("size", [1_500, 3_000, 11_250])
 def test_a_limit_of_file_size_is_told_with_what_is_safe_and_the_run_goes_on_later(forks, records, tmp_path, size):
     def limited():
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
