@@ -12,6 +12,8 @@ from editbench.types import Record
 Key: TypeAlias = tuple[str, int]
 """Scenario id and repeat."""
 
+_FROM_EDIT = tuple(f.name for f in fields(Record) if f.name not in ("values", "flags"))
+
 
 @dataclass
 class Cell:
@@ -36,13 +38,12 @@ class Cell:
 
     def record(self, header: Header) -> Record:
         """Return the record, with those of the header's metrics that have been evaluated."""
-        names = [f.name for f in fields(Record) if f.name not in ("values", "flags")]
         values = {
             spec: value_from_json(self.values[spec][1])
             for spec in header.metrics
             if self.has(spec, header.signature(spec))
         }
-        return Record(**{name: self.edit[name] for name in names}, flags=tuple(self.edit["flags"]), values=values)
+        return Record(**{name: self.edit[name] for name in _FROM_EDIT}, flags=tuple(self.edit["flags"]), values=values)
 
 
 def take_in(cells: dict[Key, Cell], event: Mapping[str, Any], signatures: Mapping[str, str]) -> None:

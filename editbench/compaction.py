@@ -40,7 +40,7 @@ def compact(store: RunStore, header: Header, cells: Iterable[Cell | None]) -> bo
         except _Incomplete:
             return False
         sha256 = digest.hexdigest()
-        if not store.has_written(sha256):
+        if not store.has_written(sha256, header):
             store.append([{"type": "records", "sha256": sha256}])
             spool.seek(0)
             write_whole(store.records_path, iter(lambda: spool.read(1 << 20), b""))

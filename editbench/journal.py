@@ -23,6 +23,12 @@ _OPENING = re.compile(rb'\{"session":(\d{1,9}),"type":"open"\}')
 _RECORDS = re.compile(rb'\{"sha256":"([0-9a-f]{64})","type":"records"\}')
 _OPENING_END, _RECORDS_END = b'"type":"open"}', b'"type":"records"}'
 
+_ID = rb'"scenario_id":"([ !#-\[\]-~]+)"'
+_EDIT_END = b'"type":"edit"}'
+_EDIT = re.compile(rb'"repeat":(\d{1,9}),"restarts":\d+,' + _ID)
+_SCORE = re.compile(rb'\{"of":"[^"\\]*","repeat":(\d{1,9}),' + _ID + rb',"signed":"[^"\\]*","type":"score","values":')
+"""How they are written; a quotation mark within a text would be escaped."""
+
 _EDIT_NAMES = tuple(f.name for f in fields(Record) if f.name != "values")
 
 
@@ -105,22 +111,21 @@ def records_written(folder: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def located(seen: Mapping[Path, Look]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    """Yield the events of journals, each with its file and where its line begins.
+def located(seen: Mapping[Path, Look]) -> Iterator[tuple[Path, int, bytes]]:
+    """Yield the events of journals but for openings, unparsed, each with its file and where its line begins.
 
     They come session by session, in the order in which those began.
 
     Raises:
         InvalidRecords: for a damaged line that is not the torn end of a journal.
     """
+    spans = []
     for path, known in seen.items():
         if known.damaged:
             raise InvalidRecords(
                 f"{path}:{known.damaged[0] + 1}: damaged journal line (its checksum does not match): issue the "
                 "command of the run again, which moves it aside and does its work again"
             )
-    spans = []
-    for path, known in seen.items():
         ends = [offset for _, offset in known.sessions[1:]]
         for (session, start), end in zip(known.sessions, [*ends, known.intact_bytes], strict=True):
             spans.append((session, path, start, end))
@@ -128,31 +133,49 @@ def located(seen: Mapping[Path, Look]) -> Iterator[tuple[Path, int, dict[str, An
         with path.open("rb") as file:
             file.seek(start)
             for offset, text in lines(file, end - start):
-                event = parsed(path, text)
-                if event["type"] != "open":
-                    yield path, start + offset, event
+                if not text.endswith(_OPENING_END + _END):
+                    yield path, start + offset, text[_EVENT]
 
 
 def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the events of every shard's journal. Order and errors as of `located`."""
-    return (event for _, _, event in located(looks(folder)))
+    """Yield the events of every shard's journal. Order and errors as of `located`, and of `parsed`."""
+    return (parsed(path, raw) for path, _, raw in located(looks(folder)))
 
 
-def parsed(path: Path, text: bytes) -> dict[str, Any]:
-    """Return the event of a line.
+def parsed(path: Path, raw: bytes) -> dict[str, Any]:
+    """Return an event.
 
     Raises:
-        InvalidRecords: naming the file, if it is not what was written, or none that ever is.
+        InvalidRecords: naming the file, if it is none that is ever written.
     """
-    if (raw := event_text(text)) is None:
-        raise InvalidRecords(f"{path}: a line has changed while it was read")
     try:
-        event: dict[str, Any] = loads(raw)
+        event = loads(raw)
     except ValueError as error:
         raise InvalidRecords(f"{path}: a line whose checksum is right and which is no JSON ({error})") from error
-    if not _is_known(event):
-        raise InvalidRecords(f"{path}: a checksum is right, but {shown(event)} is no event of a journal")
+    if not isinstance(event, dict) or not _is_known(event):
+        raise InvalidRecords(f"{path}: its checksum is right, but {shown(event)} is no event of a journal")
     return event
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What an event is about."""
+
+    type: str
+    scenario_id: str
+    repeat: int
+
+
+def sign_of(path: Path, raw: bytes) -> Sign | None:
+    """Return what an edit or a score is about, without parsing it if it is as we write it; None for other events.
+
+    Raises:
+        InvalidRecords: as `parsed` does, if it has to be parsed.
+    """
+    if found := _EDIT.search(raw) if raw.endswith(_EDIT_END) else _SCORE.match(raw):
+        return Sign("edit" if raw.endswith(_EDIT_END) else "score", found[2].decode(), int(found[1]))
+    event = parsed(path, raw)
+    return Sign(event["type"], event["scenario_id"], event["repeat"]) if "repeat" in event else None
 
 
 def event_text(text: bytes) -> bytes | None:

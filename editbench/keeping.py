@@ -9,13 +9,52 @@ from dataclasses import dataclass
 from typing import Any
 
 from editbench.cells import Cell, Key
+from editbench.changes import DECODED
 from editbench.ledger import Ledger
-from editbench.plan import Plan
+from editbench.plan import Plan, looks_up
+from editbench.scoring import check_same_pixels, lacks_value
 from editbench.types import Image
 from editbench.work import Outcome
 
 WAITING = 2
 """Outcomes that may wait to be written: they hold images."""
+
+
+def settled_cell(plan: Plan, ledger: Ledger, position: int, edit: bool, score: bool) -> Cell | None:
+    """Return a cell for which nothing is left to do, told without a look at its scenario; None for any other.
+
+    Of a thousand, all over the run, the scenario is looked at: has it the pixels that it had?
+
+    Args:
+        plan: what to run.
+        ledger: of its journals.
+        position: of the cell.
+        edit: whether missing edits are to be made.
+        score: whether metrics are to be evaluated.
+
+    Raises:
+        InvalidRecords: if a journal has changed meanwhile.
+        EditbenchError: if it has not.
+        StorageError: if journal or edit cannot be read, or a damaged edit cannot be moved.
+    """
+    cell = ledger.cell(position)
+    if cell is None or not _is_settled(plan, cell, edit, score):
+        return None
+    if position % (1 + plan.total // DECODED) == 0:
+        check_same_pixels(plan, plan.suite[position // plan.config.repeats], cell)
+    return cell
+
+
+def _is_settled(plan: Plan, cell: Cell, edit: bool, score: bool) -> bool:
+    if score and any(lacks_value(plan, cell, spec) for spec in plan.signatures):
+        return False
+    if not edit:
+        return True
+    if plan.chains is not None or looks_up(plan) or cell.edit["edit_status"] == "not_run":
+        return False
+    if cell.edit["edit_status"] == "ok":
+        return plan.store.has_edit(cell.edit["edit_sha256"])
+    return bool(cell.edit["attempts"] > plan.config.retry_on_error)
 
 
 @dataclass(frozen=True)
@@ -71,7 +110,8 @@ class Keeper:
         """
         events = tuple(outcome.events)
         keys = {(event["scenario_id"], event["repeat"]) for event in events}
-        self._put(_Page(outcome.edits, events, {key: self._numbers[key] for key in keys}))
+        if events or outcome.edits:
+            self._put(_Page(outcome.edits, events, {key: self._numbers[key] for key in keys}))
 
     def let_go(self, keys: Iterable[Key]) -> None:
         """Forget cells for which nothing is left to do."""

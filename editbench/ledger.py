@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from editbench import journal
 from editbench.cells import Cell, Key, take_in
+from editbench.durable import storing
 from editbench.journal import Look
 from editbench.names import shown
 from editbench.records import InvalidRecords
@@ -40,6 +41,8 @@ class Ledger:
         self._files: OrderedDict[Path, BinaryIO] = OrderedDict()
         self.known = 0
         """Number of cells of which something is told."""
+        self.records: str | None = None
+        """The hash of the records of all that is told; None if they were not written yet, or more was told since."""
 
     def read(self, seen: Mapping[Path, Look], number_of: Callable[[Key], int]) -> None:
         """Take in journals that were looked at.
@@ -51,26 +54,43 @@ class Ledger:
         Raises:
             InvalidRecords: for a damaged line, or one of what is no cell of the run.
         """
-        for path, offset, event in journal.located(seen):
-            self._take_in(path, offset, event, number_of)
+        for path, offset, raw in journal.located(seen):
+            if (sign := journal.sign_of(path, raw)) is None:
+                self._note(journal.parsed(path, raw))
+                continue
+            try:
+                number = number_of((sign.scenario_id, sign.repeat))
+            except KeyError:
+                cell = f"scenario {shown(sign.scenario_id)}, repeat {sign.repeat}"
+                raise InvalidRecords(f"{path}: {cell} is not in the suite") from None
+            self._add(number, sign.type, path, offset)
 
     def wrote(
         self, path: Path, offsets: Sequence[int], events: Sequence[Mapping[str, Any]], numbers: Mapping[Key, int]
     ) -> None:
         """Take in events of numbered cells that were appended to a journal."""
         for offset, event in zip(offsets, events, strict=True):
-            self._take_in(path, offset, event, numbers.__getitem__)
+            if event["type"] in ("edit", "score"):
+                self._add(numbers[event["scenario_id"], event["repeat"]], event["type"], path, offset)
+            else:
+                self._note(event)
 
     def cell(self, number: int) -> Cell | None:
         """Return what is known of a cell; None for nothing.
 
         Raises:
-            InvalidRecords: if its journal has changed meanwhile.
-            OSError: if it cannot be read.
+            InvalidRecords: if its journal has changed meanwhile, or holds what is never written.
+            StorageError: if it cannot be read.
         """
         cells: dict[Key, Cell] = {}
-        for event in reversed([*self._events(number)]):
-            take_in(cells, event, self._signatures.get(event.get("signed", ""), {}))
+        for path, event in reversed([*self._events(number)]):
+            signatures = self._signatures.get(event["signed"]) if event["type"] == "score" else {}
+            if signatures is None:
+                continue
+            if unknown := event.get("values", {}).keys() - signatures.keys():
+                what = f"a value of {shown(min(unknown))} without the line that says of which version"
+                raise InvalidRecords(f"{path}: {what}")
+            take_in(cells, event, signatures)
         return next(iter(cells.values()), None)
 
     def close(self) -> None:
@@ -79,29 +99,21 @@ class Ledger:
             file.close()
         self._files.clear()
 
-    def _take_in(self, path: Path, offset: int, event: Mapping[str, Any], number_of: Callable[[Key], int]) -> None:
-        kind = event["type"]
-        if kind == "start":
+    def _note(self, event: Mapping[str, Any]) -> None:
+        """Take in an event that is about no cell."""
+        if event["type"] == "start":
             self._signatures[journal.signed(event["signatures"])] = event["signatures"]
-        if kind == "score":
-            if (signatures := self._signatures.get(event["signed"])) is None:
-                return
-            if unknown := event["values"].keys() - signatures.keys():
-                what = f"a value of {shown(min(unknown))} without the line that says of which version"
-                raise InvalidRecords(f"{path}: {what}")
-        if kind not in ("edit", "score"):
-            return
-        try:
-            number = number_of((event["scenario_id"], event["repeat"]))
-        except KeyError:
-            cell = f"scenario {shown(event['scenario_id'])}, repeat {event['repeat']}"
-            raise InvalidRecords(f"{path}: {cell} is not in the suite") from None
+        elif event["type"] == "records":
+            self.records = event["sha256"]
+
+    def _add(self, number: int, kind: str, path: Path, offset: int) -> None:
         if number >= len(self._latest):
             self._latest.extend([_NONE] * (number + 1 - len(self._latest)))
         before = self._latest[number]
         if kind == "score" and before == _NONE:
             return
         self.known += before == _NONE
+        self.records = None
         if not self._paths or self._paths[-1] != path:
             self._paths.append(path)
         self._before.append(_NONE if kind == "edit" else before)
@@ -109,14 +121,18 @@ class Ledger:
         self._offsets.append(offset)
         self._latest[number] = len(self._before) - 1
 
-    def _events(self, number: int) -> Iterator[dict[str, Any]]:
-        """Yield the events of a cell back to its latest edit, the last one first."""
+    def _events(self, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the events of a cell back to its latest edit, the last one first, with the journal that has them."""
         event = self._latest[number] if number < len(self._latest) else _NONE
         while event != _NONE:
             path = self._paths[self._places[event]]
-            file = self._open(path)
-            file.seek(self._offsets[event])
-            yield journal.parsed(path, file.readline())
+            with storing(f"read {path}"):
+                file = self._open(path)
+                file.seek(self._offsets[event])
+                line = file.readline()
+            if (raw := journal.event_text(line)) is None:
+                raise InvalidRecords(f"{path}: a line has changed while the run was going on")
+            yield path, journal.parsed(path, raw)
             event = self._before[event]
 
     def _open(self, path: Path) -> BinaryIO:

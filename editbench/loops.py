@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from editbench import provenance
+from editbench.cells import Cell
 from editbench.compaction import compact
 from editbench.config import RunConfig, executor_kind, parse_shard
 from editbench.durable import StorageError
 from editbench.editing import executor_of
-from editbench.keeping import Keeper
+from editbench.keeping import Keeper, settled_cell
 from editbench.ledger import Ledger
 from editbench.names import LABEL
 from editbench.plan import Plan, in_order, make_plan, numbers_of
@@ -29,6 +31,10 @@ from editbench.work import Alone, Crew
 
 if TYPE_CHECKING:
     import pandas
+
+
+SETTLED = 1000
+"""How often progress is told of cells for which nothing was left to do."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +153,24 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         total = sum(map(len, waves))
         done = failed = 0
         for wave in waves:
-            for outcome in crew.outcomes(keeper.at_hand(wave), keeper.cells):
+            left = array("q")
+            for position in wave:
+                if (cell := settled_cell(plan, ledger, position, edit, score)) is None:
+                    left.append(position)
+                    continue
+                done += 1
+                failed += has_failed(cell)
+                if done % SETTLED == 0:
+                    yield Progress(done, total, failed)
+            if done:
+                yield Progress(done, total, failed)
+            if not left:
+                continue
+            for outcome in crew.outcomes(keeper.at_hand(left), keeper.cells):
                 keeper.keep(outcome)
                 if outcome.finished:
                     done += len(outcome.finished)
-                    found = [keeper.cells[key] for key in outcome.finished if key in keeper.cells]
-                    failed += sum(cell.edit["edit_status"] not in ("ok", "input_invalid") for cell in found)
+                    failed += sum(has_failed(keeper.cells[key]) for key in outcome.finished if key in keeper.cells)
                     keeper.let_go(outcome.finished)
                     yield Progress(done, total, failed)
             keeper.flush()
@@ -160,7 +178,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
             ledger.close()
             ledger = Ledger()
             store.read_into(ledger, numbers_of(plan), again=True)
-        if ledger.known == plan.total:
+        if ledger.known == plan.total and not (ledger.records and store.has_written(ledger.records, plan.header)):
             compact(store, plan.header, map(ledger.cell, in_order(plan)))
     except StorageError as error:
         raise StorageError(
@@ -176,6 +194,11 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         elif (executor := executor_of(plan)) is not None:
             executor.close()
         store.close()
+
+
+def has_failed(cell: Cell) -> bool:
+    """Whether an edit is missing through no fault of the data."""
+    return cell.edit["edit_status"] not in ("ok", "input_invalid")
 
 
 def _crew(plan: Plan, edit: bool, score: bool, shard: str) -> Crew:

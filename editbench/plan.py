@@ -203,6 +203,11 @@ def in_order(plan: Plan) -> list[int]:
     return [place * plan.config.repeats + repeat for place in places for repeat in repeats]
 
 
+def looks_up(plan: Plan) -> bool:
+    """Whether the edits are finished images, which may have been replaced since they were looked up."""
+    return plan.editor is not None and isinstance(leaf_of(plan.editor), Answers)
+
+
 def sample_seed(seed: int, scenario_id: str, repeat: int) -> int:
     """Return the seed of one sample, 31 bits, independent of batch, shard and order."""
     digest = hashlib.sha256(f"{seed}/{scenario_id}/{repeat}".encode()).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -89,8 +90,19 @@ def gunzip(data: bytes, limit: int) -> bytes:
 # --------------------------------------------------------------------------------------------- canonical JSON
 
 
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_NOT_CANONICAL = re.compile(rb"null|(?:^|[:,\[])-?(?:[0-9.]+e|0\.0000|[0-9]{17})")
+"""What orjson may write otherwise than `json`: NaN becomes null, and exponents begin elsewhere, in another form."""
+
+
 def dumps(value: object) -> str:
     """Return canonical JSON: sorted keys, no spaces, shortest floats; NaN and Infinity raise ValueError."""
+    try:
+        data = orjson.dumps(value, option=_CANONICAL)
+        if not _NOT_CANONICAL.search(data):
+            return data.decode()
+    except orjson.JSONEncodeError:
+        pass  # `json` takes more, or says what is wrong
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -98,6 +110,9 @@ def loads(text: str | bytes) -> Any:
     """Parse JSON strictly: a duplicate key, a non-finite number or a lone surrogate raises ValueError."""
     data = text.encode() if isinstance(text, str) else text
     try:
+        value = orjson.loads(data)
+        if orjson.dumps(value, option=_CANONICAL) == data:  # so no key stands twice, and no number was rounded
+            return value
         value = parse_plain(data)
         if count_keys(value) == data.count(b'":'):
             return value

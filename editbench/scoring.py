@@ -11,20 +11,20 @@ from editbench.chains import Edits
 from editbench.metrics import INPUT_INVALID, score, values_without_edit
 from editbench.plan import Plan
 from editbench.records import value_to_json
-from editbench.types import EditbenchError, Image, Sample, Task
+from editbench.types import EditbenchError, Image, Sample, Scenario, Task
 
 
-def check_same_pixels(plan: Plan, task: Task, cell: Cell | None) -> None:
+def check_same_pixels(plan: Plan, scenario: Scenario, cell: Cell | None) -> None:
     """Refuse to score an edit of other pixels than the suite has now. Raises EditbenchError."""
     if cell is None or cell.edit["edit_status"] == "input_invalid":
         return
     try:
-        pixels = task.scenario.pixels_sha256
+        pixels = scenario.pixels_sha256
     except Exception:  # a suite may be anybody's code
         pixels = None
     if cell.edit["pixels_sha256"] != pixels:
         raise EditbenchError(
-            f"scenario {task.scenario.id!r} of {plan.suite.name} has other pixels than when {plan.store.path} was "
+            f"scenario {scenario.id!r} of {plan.suite.name} has other pixels than when {plan.store.path} was "
             "edited: restore the suite, or start a new run"
         )
 

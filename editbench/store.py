@@ -20,7 +20,7 @@ from editbench.ledger import Ledger
 from editbench.png import encode_png
 from editbench.quarantine import FOLDER, mend, move_aside
 from editbench.reading import JSON_BYTES, TooMuch, read_limited
-from editbench.record_files import RecordFile, file_of, read_records
+from editbench.record_files import RecordFile, file_of, format_records, read_records
 from editbench.records import (
     Header,
     InvalidRecords,
@@ -229,11 +229,14 @@ class RunStore:
         header = self.read_header()
         return file_of(header, (cell.record(header) for _, cell in self._cells()))
 
-    def has_written(self, sha256: str) -> bool:
-        """Whether the record file is there and has this hash, and the journals, when they were opened, said so."""
+    def has_written(self, sha256: str, header: Header) -> bool:
+        """Whether the record file is there and has this hash and header, and the journals, when opened, said so."""
         known = any(sha256 in found.records for found in self._seen.values())
         with storing(f"read {self.records_path}"):
-            return known and self.records_path.exists() and sha256_of(self.records_path) == sha256
+            if not known or not self.records_path.exists() or sha256_of(self.records_path) != sha256:
+                return False
+            with self.records_path.open("rb") as file:
+                return file.readline() == next(format_records(header, []))
 
     # ---------------------------------------------------------------------------------------------------- edits
 

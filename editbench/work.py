@@ -135,7 +135,7 @@ class Work:
         finished = tuple(task.key for task in batch)
         images: dict[Key, Image] = {}
         for task in batch:
-            check_same_pixels(self._plan, task, cells.get(task.key))
+            check_same_pixels(self._plan, task.scenario, cells.get(task.key))
         if self._edit:
             events, new = self._make(batch, cells, edits, images)
             yield self._outcome(Outcome(events, new, () if self._score else finished), cells)

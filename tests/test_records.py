@@ -131,6 +131,24 @@ def test_json_comes_back_and_is_canonical(value):
     assert dumps(loads(once)) == once
 
 
+@given(st.recursive(leaves | st.floats(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner)))
+def test_canonical_json_is_that_of_the_standard_library(value):
+    def written(function):
+        try:
+            return function(value)
+        except ValueError:
+            return "refused"
+
+    style = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+    assert written(dumps) == written(lambda value: json.dumps(value, **style))
+
+
+@pytest.mark.parametrize("exponent", range(-12, 26))
+def test_numbers_of_any_size_are_written_as_by_the_standard_library(exponent):
+    for number in (10.0**exponent, -1.5 * 10.0**exponent, 10.0**exponent / 3, 123456789.0 * 10.0**exponent):
+        assert dumps([number]) == f"[{number!r}]" and dumps(number) == repr(number)
+
+
 # ------------------------------------------------------------------------------------------------------ header
 
 
