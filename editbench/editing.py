@@ -14,7 +14,7 @@ from editbench.execute import Attempt, Executor, InProcess, judge, timed
 from editbench.images import Accepted, InvalidImage, align, pixels_sha256
 from editbench.isolation import Worker
 from editbench.placement import leaf_of
-from editbench.plan import Plan, looks_up
+from editbench.plan import Plan
 from editbench.records import stable_reason
 from editbench.types import Answers, AnyEditor, Composite, EditbenchError, Image, Task
 
@@ -31,7 +31,7 @@ def needs_edit(
         return True
     if plan.chains is not None and cell.edit.get("given_sha256") != plan.chains.given_sha256(task, cells):
         return True  # the turn before was made again
-    if looks_up(plan):
+    if plan.looks_up:
         return True
     if cell.edit["edit_status"] == "ok":
         sha256 = cell.edit["edit_sha256"]

@@ -25,7 +25,8 @@ _OPENING_END, _RECORDS_END = b'"type":"open"}', b'"type":"records"}'
 
 _ID = rb'"scenario_id":"([ !#-\[\]-~]+)"'
 _EDIT_END = b'"type":"edit"}'
-_EDIT = re.compile(rb'"repeat":(\d{1,9}),"restarts":\d+,' + _ID)
+_REPEAT = b',"repeat":'
+_EDIT = re.compile(rb',"repeat":(\d{1,9}),"restarts":\d+,' + _ID)
 _SCORE = re.compile(rb'\{"of":"[^"\\]*","repeat":(\d{1,9}),' + _ID + rb',"signed":"[^"\\]*","type":"score","values":')
 """How they are written; a quotation mark within a text would be escaped."""
 
@@ -142,8 +143,13 @@ def events(folder: Path) -> Iterator[dict[str, Any]]:
     return (parsed(path, raw) for path, _, raw in located(looks(folder)))
 
 
-def parsed(path: Path, raw: bytes) -> dict[str, Any]:
+def parsed(path: Path, raw: bytes, checked: bool = True) -> dict[str, Any]:
     """Return an event.
+
+    Args:
+        path: of the journal.
+        raw: what its line says.
+        checked: whether to look at more than that it is JSON.
 
     Raises:
         InvalidRecords: naming the file, if it is none that is ever written.
@@ -152,30 +158,23 @@ def parsed(path: Path, raw: bytes) -> dict[str, Any]:
         event = loads(raw)
     except ValueError as error:
         raise InvalidRecords(f"{path}: a line whose checksum is right and which is no JSON ({error})") from error
-    if not isinstance(event, dict) or not _is_known(event):
+    if checked and not _is_known(event):
         raise InvalidRecords(f"{path}: its checksum is right, but {shown(event)} is no event of a journal")
-    return event
+    known: dict[str, Any] = event
+    return known
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """What an event is about."""
-
-    type: str
-    scenario_id: str
-    repeat: int
-
-
-def sign_of(path: Path, raw: bytes) -> Sign | None:
-    """Return what an edit or a score is about, without parsing it if it is as we write it; None for other events.
+def subject(path: Path, raw: bytes) -> tuple[str, str, int] | None:
+    """Return type, scenario id and repeat of an edit or a score, found without parsing it; None for other events.
 
     Raises:
-        InvalidRecords: as `parsed` does, if it has to be parsed.
+        InvalidRecords: as `parsed` does, if it has to be parsed, for it is not as we write it.
     """
-    if found := _EDIT.search(raw) if raw.endswith(_EDIT_END) else _SCORE.match(raw):
-        return Sign("edit" if raw.endswith(_EDIT_END) else "score", found[2].decode(), int(found[1]))
+    is_edit = raw.endswith(_EDIT_END)
+    if found := _EDIT.match(raw, raw.find(_REPEAT)) if is_edit else _SCORE.match(raw):
+        return "edit" if is_edit else "score", found[2].decode(), int(found[1])
     event = parsed(path, raw)
-    return Sign(event["type"], event["scenario_id"], event["repeat"]) if "repeat" in event else None
+    return (event["type"], event["scenario_id"], event["repeat"]) if "repeat" in event else None
 
 
 def event_text(text: bytes) -> bytes | None:

@@ -11,50 +11,16 @@ from typing import Any
 from editbench.cells import Cell, Key
 from editbench.changes import DECODED
 from editbench.ledger import Ledger
-from editbench.plan import Plan, looks_up
+from editbench.plan import Plan
 from editbench.scoring import check_same_pixels, lacks_value
 from editbench.types import Image
 from editbench.work import Outcome
 
+REMEMBERED = 100_000
+"""Edits that are known to be intact, for cells that share one."""
+
 WAITING = 2
 """Outcomes that may wait to be written: they hold images."""
-
-
-def settled_cell(plan: Plan, ledger: Ledger, position: int, edit: bool, score: bool) -> Cell | None:
-    """Return a cell for which nothing is left to do, told without a look at its scenario; None for any other.
-
-    Of a thousand, all over the run, the scenario is looked at: has it the pixels that it had?
-
-    Args:
-        plan: what to run.
-        ledger: of its journals.
-        position: of the cell.
-        edit: whether missing edits are to be made.
-        score: whether metrics are to be evaluated.
-
-    Raises:
-        InvalidRecords: if a journal has changed meanwhile.
-        EditbenchError: if it has not.
-        StorageError: if journal or edit cannot be read, or a damaged edit cannot be moved.
-    """
-    cell = ledger.cell(position)
-    if cell is None or not _is_settled(plan, cell, edit, score):
-        return None
-    if position % (1 + plan.total // DECODED) == 0:
-        check_same_pixels(plan, plan.suite[position // plan.config.repeats], cell)
-    return cell
-
-
-def _is_settled(plan: Plan, cell: Cell, edit: bool, score: bool) -> bool:
-    if score and any(lacks_value(plan, cell, spec) for spec in plan.signatures):
-        return False
-    if not edit:
-        return True
-    if plan.chains is not None or looks_up(plan) or cell.edit["edit_status"] == "not_run":
-        return False
-    if cell.edit["edit_status"] == "ok":
-        return plan.store.has_edit(cell.edit["edit_sha256"])
-    return bool(cell.edit["attempts"] > plan.config.retry_on_error)
 
 
 @dataclass(frozen=True)
@@ -74,10 +40,13 @@ class Keeper:
     Args:
         plan: whose store is open.
         ledger: of its journals; nobody else may write to it.
+        edit: whether missing edits are to be made.
+        score: whether metrics are to be evaluated.
     """
 
-    def __init__(self, plan: Plan, ledger: Ledger) -> None:
-        self._plan, self._ledger = plan, ledger
+    def __init__(self, plan: Plan, ledger: Ledger, edit: bool, score: bool) -> None:
+        self._plan, self._ledger, self._edit, self._score = plan, ledger, edit, score
+        self._intact: set[str] = set()
         self.cells: dict[Key, Cell] = {}
         """What is known of the cells at hand, and of the turns that they go on from."""
         self._numbers: dict[Key, int] = {}
@@ -85,6 +54,45 @@ class Keeper:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="editbench-keeper", daemon=True)
         self._thread.start()
+
+    def settled(self, position: int) -> Cell | None:
+        """Return a cell for which nothing is left to do, told without a look at its scenario; None for any other.
+
+        Of a thousand, all over the run, the scenario is looked at: has it the pixels that it had?
+
+        Raises:
+            InvalidRecords: if a journal has changed meanwhile.
+            EditbenchError: if a scenario has other pixels.
+            StorageError: if journal or edit cannot be read, or a damaged edit cannot be moved.
+        """
+        plan = self._plan
+        cell = self._ledger.cell(position, checked=False)
+        if cell is None or not self._is_settled(cell):
+            return None
+        if position % (1 + plan.total // DECODED) == 0:
+            check_same_pixels(plan, plan.suite[position // plan.config.repeats], cell)
+        return cell
+
+    def _is_settled(self, cell: Cell) -> bool:
+        plan = self._plan
+        if self._score and any(lacks_value(plan, cell, spec) for spec in plan.signatures):
+            return False
+        if not self._edit:
+            return True
+        if plan.chains is not None or plan.looks_up or cell.edit["edit_status"] == "not_run":
+            return False
+        if cell.edit["edit_status"] == "ok":
+            return self._is_intact(cell.edit["edit_sha256"])
+        return bool(cell.edit["attempts"] > plan.config.retry_on_error)
+
+    def _is_intact(self, sha256: str) -> bool:
+        if sha256 in self._intact:
+            return True
+        if not self._plan.store.has_edit(sha256):
+            return False
+        if len(self._intact) < REMEMBERED:
+            self._intact.add(sha256)
+        return True
 
     def at_hand(self, positions: Iterable[int]) -> Iterator[int]:
         """Yield positions of tasks, once what is known of their cells is in `cells`.

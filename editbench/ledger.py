@@ -55,15 +55,16 @@ class Ledger:
             InvalidRecords: for a damaged line, or one of what is no cell of the run.
         """
         for path, offset, raw in journal.located(seen):
-            if (sign := journal.sign_of(path, raw)) is None:
+            if (subject := journal.subject(path, raw)) is None:
                 self._note(journal.parsed(path, raw))
                 continue
+            kind, scenario_id, repeat = subject
             try:
-                number = number_of((sign.scenario_id, sign.repeat))
+                number = number_of((scenario_id, repeat))
             except KeyError:
-                cell = f"scenario {shown(sign.scenario_id)}, repeat {sign.repeat}"
-                raise InvalidRecords(f"{path}: {cell} is not in the suite") from None
-            self._add(number, sign.type, path, offset)
+                what = f"scenario {shown(scenario_id)}, repeat {repeat}"
+                raise InvalidRecords(f"{path}: {what} is not in the suite") from None
+            self._add(number, kind, path, offset)
 
     def wrote(
         self, path: Path, offsets: Sequence[int], events: Sequence[Mapping[str, Any]], numbers: Mapping[Key, int]
@@ -75,15 +76,23 @@ class Ledger:
             else:
                 self._note(event)
 
-    def cell(self, number: int) -> Cell | None:
+    def cell(self, number: int, checked: bool = True) -> Cell | None:
         """Return what is known of a cell; None for nothing.
+
+        Args:
+            number: of the cell.
+            checked: whether to make sure that its events have the form that they are written in. Their checksums are
+                compared in any case, so that only forgers can tell.
 
         Raises:
             InvalidRecords: if its journal has changed meanwhile, or holds what is never written.
             StorageError: if it cannot be read.
         """
         cells: dict[Key, Cell] = {}
-        for path, event in reversed([*self._events(number)]):
+        with storing("read the journal"):
+            lines = [*self._events(number)]
+        for path, raw in reversed(lines):
+            event = journal.parsed(path, raw, checked)
             signatures = self._signatures.get(event["signed"]) if event["type"] == "score" else {}
             if signatures is None:
                 continue
@@ -121,18 +130,16 @@ class Ledger:
         self._offsets.append(offset)
         self._latest[number] = len(self._before) - 1
 
-    def _events(self, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def _events(self, number: int) -> Iterator[tuple[Path, bytes]]:
         """Yield the events of a cell back to its latest edit, the last one first, with the journal that has them."""
         event = self._latest[number] if number < len(self._latest) else _NONE
         while event != _NONE:
             path = self._paths[self._places[event]]
-            with storing(f"read {path}"):
-                file = self._open(path)
-                file.seek(self._offsets[event])
-                line = file.readline()
-            if (raw := journal.event_text(line)) is None:
+            file = self._open(path)
+            file.seek(self._offsets[event])
+            if (raw := journal.event_text(file.readline())) is None:
                 raise InvalidRecords(f"{path}: a line has changed while the run was going on")
-            yield path, journal.parsed(path, raw)
+            yield path, raw
             event = self._before[event]
 
     def _open(self, path: Path) -> BinaryIO:

@@ -16,7 +16,7 @@ from editbench.compaction import compact
 from editbench.config import RunConfig, executor_kind, parse_shard
 from editbench.durable import StorageError
 from editbench.editing import executor_of
-from editbench.keeping import Keeper, settled_cell
+from editbench.keeping import Keeper
 from editbench.ledger import Ledger
 from editbench.names import LABEL
 from editbench.plan import Plan, in_order, make_plan, numbers_of
@@ -148,14 +148,14 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         path, offsets = store.append([start])
         store.read_into(ledger, numbers_of(plan))
         ledger.wrote(path, offsets, [start], {})
-        keeper = Keeper(plan, ledger)
+        keeper = Keeper(plan, ledger, edit, score)
         waves = _waves(plan, index, count)
         total = sum(map(len, waves))
         done = failed = 0
         for wave in waves:
             left = array("q")
             for position in wave:
-                if (cell := settled_cell(plan, ledger, position, edit, score)) is None:
+                if (cell := keeper.settled(position)) is None:
                     left.append(position)
                     continue
                 done += 1
@@ -179,7 +179,7 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
             ledger = Ledger()
             store.read_into(ledger, numbers_of(plan), again=True)
         if ledger.known == plan.total and not (ledger.records and store.has_written(ledger.records, plan.header)):
-            compact(store, plan.header, map(ledger.cell, in_order(plan)))
+            compact(store, plan.header, (ledger.cell(number, checked=False) for number in in_order(plan)))
     except StorageError as error:
         raise StorageError(
             f"{error}; {ledger.known} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "

@@ -56,6 +56,11 @@ class Plan:
         """Where metrics do not have the values on the canaries that they had when they were written, one line each."""
         return tuple(drift(self.metrics))
 
+    @cached_property
+    def looks_up(self) -> bool:
+        """Whether the edits are finished images, which may have been replaced since they were looked up."""
+        return self.editor is not None and isinstance(leaf_of(self.editor), Answers)
+
     @property
     def total(self) -> int:
         """Number of (scenario, repeat) cells of the whole run, all shards together."""
@@ -201,11 +206,6 @@ def in_order(plan: Plan) -> list[int]:
     repeats = range(plan.config.repeats)
     places = sorted(range(len(ids)), key=ids.__getitem__)
     return [place * plan.config.repeats + repeat for place in places for repeat in repeats]
-
-
-def looks_up(plan: Plan) -> bool:
-    """Whether the edits are finished images, which may have been replaced since they were looked up."""
-    return plan.editor is not None and isinstance(leaf_of(plan.editor), Answers)
 
 
 def sample_seed(seed: int, scenario_id: str, repeat: int) -> int:

@@ -265,9 +265,10 @@ class RunStore:
         """
         path = self.edit_path(sha256)
         with storing(f"read {path}"):
-            if not path.exists():
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
                 return None
-            data = path.read_bytes()
         try:
             check_png(data)
         except InvalidImage:
