@@ -69,7 +69,11 @@ def read_records(path: Path) -> RecordFile:
 
 
 def file_of(header: Header, records: Iterable[Record]) -> RecordFile:
-    """Return the record file that sorted records would make; one is in memory at a time, apart from its columns."""
+    """Return the record file that sorted records would make; one is in memory at a time, apart from its columns.
+
+    Raises:
+        InvalidRecords: for a record that cannot be one of this run.
+    """
     digest = hashlib.sha256()
 
     def lines() -> Iterator[bytes]:
@@ -78,5 +82,8 @@ def file_of(header: Header, records: Iterable[Record]) -> RecordFile:
             if number:
                 yield line[:-1]
 
-    columns = Columns.of_lines(header, lines())
+    try:
+        columns = Columns.of_lines(header, lines())
+    except WrongRow as error:
+        raise InvalidRecords(f"record {error.row + 1}: {error}") from error
     return RecordFile(header, columns, digest.hexdigest())

@@ -1,0 +1,148 @@
+"""Many scenarios, many lines, two processes: what must not grow, and what must."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image as Pillow
+from skimage import data
+
+from editbench.config import RunConfig
+from editbench.images import resize
+from editbench.loops import carry_out
+from editbench.plan import make_plan, plan_of_run
+from editbench.store import RunStore
+
+PICTURES = 50
+
+TINY = f"""
+import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar
+from editbench.types import Content, Scenario
+
+def content(number):
+    mask = np.zeros((64, 64), bool)
+    mask[16:48, 16:48] = True
+    return Content(np.random.default_rng(number % {PICTURES}).integers(0, 256, (64, 64, 3), np.uint8), mask)
+
+@dataclass(frozen=True)
+class Tiny:
+    count: int
+    licence: ClassVar[str] = "CC0-1.0"
+
+    @property
+    def name(self):
+        return f"tiny@1:count={{self.count}}"
+
+    @property
+    def identity(self):
+        return f"{{self.count:064d}}"
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index >= self.count:
+            raise IndexError(index)
+        return Scenario(f"{{index:07d}}", f"c{{index % {PICTURES}}}", "noise", "Go.", lambda: content(index))
+
+    def __iter__(self):
+        return (self[index] for index in range(self.count))
+"""
+
+WATCHED = """
+import json, psutil, sys
+from editbench.config import RunConfig
+from editbench.loops import carry_out
+from editbench.plan import make_plan
+
+plan = make_plan(RunConfig("tiny.py:Tiny:count=" + sys.argv[1], "identity", metrics="mae:region=keep", output_dir="run"))
+resident = {step.done: psutil.Process().memory_info().rss for step in carry_out(plan)}
+print(json.dumps(resident))
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    (tmp_path / "tiny.py").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_memory_does_not_grow_with_the_scenarios(tiny, figure):
+    """The bound is 50 MB for 100,000 scenarios of 64×64."""
+    count = 6000
+    done = subprocess.run([sys.executable, "-c", WATCHED, str(count)], cwd=tiny, capture_output=True, check=True)
+    resident = {int(number): size for number, size in json.loads(done.stdout).items()}
+    grown = (resident[count] - resident[count // 6]) / (count * 5 / 6)
+    figure("memory that a run grows by, of 64×64 scenarios", f"{grown:.0f} bytes a scenario", "500")
+    assert grown <= 500
+
+
+def lines_of(path):
+    with path.open("rb") as file:
+        for line in file:
+            hashlib.sha256(line[34:-2]).hexdigest()
+            orjson.loads(line)
+
+
+def test_a_long_journal(tiny, race):
+    """The floor parses each line and hashes it, once; a resume reads journal, edits' checksums and records."""
+    count = 5000
+    plan = make_plan(RunConfig(f"tiny.py:Tiny:count={count}", "identity", metrics="mae:region=keep", output_dir="run"))
+    for _ in carry_out(plan):
+        pass
+    journal, records = tiny / "run" / "journal" / "1-of-1.jsonl", RunStore(tiny / "run").records_path
+
+    def resumed(compacting):
+        if compacting:
+            records.unlink()
+        for _ in carry_out(plan):
+            pass
+        assert records.exists()
+
+    floor = {"parse and hash each line": lambda: lines_of(journal)}
+    race("a run of 5,000 edits that is complete, resumed", lambda: resumed(False), floor, least=0.05)
+    race("the same, and its records written", lambda: resumed(True), floor, least=0.03)
+
+
+def photographs(folder, count):
+    folder.mkdir()
+    pictures = [data.astronaut(), data.coffee(), data.chelsea()]
+    rows, columns = np.mgrid[:512, :512]
+    Pillow.fromarray((rows - 256) ** 2 + (columns - 256) ** 2 < 112**2).save(folder / "mask.png")
+    for index in range(count):
+        picture = pictures[index % 3][index % 60 : index % 60 + 230, index % 90 : index % 90 + 230]
+        Pillow.fromarray(resize(np.ascontiguousarray(picture), 512, 512)).save(folder / f"{index}.png")
+    common = {"mask": "mask.png", "instruction": "Go."}
+    lines = [{"id": f"s{index}", "source": f"{index}.png", **common} for index in range(count)]
+    (folder / "scenarios.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processes need two cores")
+def test_two_workers_score_nearly_twice_as_fast_as_one(tmp_path, figure):
+    """From the first scored sample to the last: what a process takes to start is in nobody's rate."""
+    photographs(tmp_path / "suite", 96)
+    suite = f"folder:{tmp_path / 'suite'}"
+    made = make_plan(RunConfig(suite, "noise", metrics="mae:region=keep", output_dir=str(tmp_path / "run")))
+    for _ in carry_out(made):
+        pass
+    metrics = ",".join(f"ssim:region={region}" for region in ("all", "keep", "band", "edit"))
+    best = {1: 0.0, 2: 0.0}
+    for turn, workers in enumerate((1, 2, 1, 2, 1, 2)):
+        copy = shutil.copytree(tmp_path / "run", tmp_path / f"run{turn}")
+        plan = plan_of_run(copy, metrics, executor="processes", workers=workers)
+        steps = [(step.done, time.monotonic()) for step in carry_out(plan, edit=False)]
+        (first, start), (last, end) = steps[0], steps[-1]
+        best[workers] = max(best[workers], (last - first) / (end - start))
+    ratio = best[2] / best[1]
+    figure("two workers' rate of scoring, to that of one", f"{ratio:.2f}", "1.8 or more")
+    assert ratio >= 1.8, best
