@@ -25,9 +25,10 @@ class RaySeat:
     Args:
         ray: the module, connected to a cluster.
         gpus: that Ray sets aside for it, or a part of one.
+        work: class of the actor: made of an order, with the methods of `SeatedWork`.
     """
 
-    def __init__(self, ray: Any, gpus: float) -> None:
+    def __init__(self, ray: Any, gpus: float, work: type[Any] = SeatedWork) -> None:
         from ray import exceptions
 
         self.losses: tuple[type[BaseException], ...] = (
@@ -38,7 +39,7 @@ class RaySeat:
             exceptions.OutOfMemoryError,
         )
         self._ray = ray
-        self._class = ray.remote(SeatedWork).options(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
+        self._class = ray.remote(work).options(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
         self._actor: Any = None
 
     def start(self, order: Order) -> Future[Refusal | None]:
