@@ -148,7 +148,9 @@ def test_an_error_of_a_reward_is_that_of_its_step(told, tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError, match="of a reward"):
             train(configure(Config, None, options))
     assert read(Path(options["output_dir"])).step == 1 and len(of_run(options["output_dir"])[1]) == 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("rewards")]
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("rewards")]:
+        thread.join(20)
+        assert not thread.is_alive()
     train(configure(Config, None, options))
     train(configure(Config, None, {**options, "reward_workers": "0", "output_dir": str(tmp_path / "whole")}))
     assert of_run(options["output_dir"]) == of_run(tmp_path / "whole")
