@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import signal
 import socket
+import threading
 from concurrent.futures import Future
 from typing import Any
 
@@ -83,7 +85,10 @@ def connect(address: str | None) -> Any:
         if place := re.search(r"([^/:]+):(\d+)$", address or ""):
             socket.create_connection((place[1], int(place[2])), CONNECT_SECONDS).close()  # Ray asks for five minutes
         if not ray.is_initialized():
+            handler = signal.getsignal(signal.SIGTERM)
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray's own would leave at once, with nothing saved
     except (OSError, ValueError, RuntimeError) as error:
         words = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
         raise EditbenchError(f"executor ray:{address or ''}: no cluster there ({words})") from None

@@ -3,8 +3,11 @@
 import json
 import os
 import pickle
+import signal
+import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import Future
 from pathlib import Path
@@ -349,6 +352,26 @@ def test_a_run_goes_on_with_other_workers_and_leaves_no_actor(told, tmp_path, mo
     train(configure(Config, None, told(**options)))
     train(configure(Config, None, told(**options, reward_workers="0", output_dir=str(tmp_path / "alone"))))
     assert of_run(told()["output_dir"]) == of_run(tmp_path / "alone")
+
+
+def test_a_run_on_ray_that_is_told_to_stop_saves_first(told, tmp_path, cluster):
+    """Ray has a handler of SIGTERM of its own."""
+    folder = tmp_path / "stopped"
+    options = told(steps=2000, batch=6, output_dir=str(folder))
+    flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value or "none"))]
+    flags += ["--reward-workers", f"ray:{cluster.address_info['address']}:1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edit_grpo_ref", "train", *flags], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 150
+    while not ((folder / "log.jsonl").exists() and (folder / "log.jsonl").read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=100)
+    assert process.returncode == 130, error
+    assert "stopping after this step" in error
+    assert 3 <= read(folder).step == len(of_run(folder)[1]) < 2000
 
 
 def test_no_cluster_is_told_before_the_first_step(told):
