@@ -22,6 +22,7 @@ from torch import Tensor
 
 from edit_grpo_ref.config import Settings
 from edit_grpo_ref.policies import Policy
+from edit_grpo_ref.sharding import shared_as, whole
 from editbench.durable import StorageError, write_whole
 from editbench.records import loads
 from editbench.types import EditbenchError
@@ -61,7 +62,7 @@ class Checkpoint:
             found = {key[len(prefix) :]: value for key, value in self.optimizer.items() if key.startswith(prefix)}
             own = {key: value for key, value in found.items() if "." not in key}
             optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                key: value.clone() if key == "step" else shared_as(value, parameter).to(parameter.device, copy=True)
                 for key, value in own.items()
             }
         for device, state in self.rng.items():
@@ -79,9 +80,25 @@ def capture(
     step: int,
     trained_on: tuple[str, ...],
     config: Settings,
+    kept: bool = True,
 ) -> Checkpoint:
-    """Return the state of a run as a checkpoint; tensors are not copied."""
+    """Return the state of a run as a checkpoint; tensors are not copied.
+
+    Args:
+        policy: being trained.
+        optimizer: of its parameters.
+        ema: moving average of the parameters.
+        old: policy that rollouts come from.
+        step: updates made.
+        trained_on: what boards have to mark.
+        config: of the run.
+        kept: whether this rank writes it; where tensors are shared out all have to call, and others get empty ones.
+    """
     parameters = policy.trainable()
+
+    def all_of(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: _all_of(value, kept) for name, value in values.items()}
+
     state = {
         f"{name}.{key}": value
         for name, parameter in parameters.items()
@@ -91,7 +108,16 @@ def capture(
     devices = {str(parameter.device) for parameter in parameters.values() if parameter.device.type == "cuda"}
     rng |= {device: torch.cuda.get_rng_state(device) for device in sorted(devices)}
     values = {name: parameter.detach() for name, parameter in parameters.items()}
-    return Checkpoint(step, policy.spec, trained_on, asdict(config), values, ema, state, rng, old)
+    held = (all_of(values), all_of(ema), all_of(state), rng, all_of(old))
+    return Checkpoint(step, policy.spec, trained_on, asdict(config), *held)
+
+
+def _all_of(value: Tensor, kept: bool) -> Tensor:
+    """Return a tensor with what other ranks hold of it, on the CPU then: a device may have no room for it."""
+    found = whole(value)
+    if found is value:
+        return value
+    return found.cpu() if kept else found.new_empty(0)
 
 
 def resume(
@@ -118,7 +144,7 @@ def resume(
     found.restore(policy, optimizer)
     for kept, values in ((ema, found.ema), (old, found.old)):
         for name, value in kept.items():
-            value.copy_(values[name])
+            value.copy_(shared_as(values[name], value))
     return found.step
 
 
@@ -255,4 +281,4 @@ def assign(policy: Policy, values: Mapping[str, Tensor]) -> None:
             if parameter.shape != values[name].shape:
                 shapes = f"{tuple(values[name].shape)}, expected {tuple(parameter.shape)}"
                 raise EditbenchError(f"parameter {name!r} has shape {shapes}: it belongs to another policy")
-            parameter.copy_(values[name])
+            parameter.copy_(shared_as(values[name], parameter))

@@ -14,6 +14,32 @@ from editbench.types import EditbenchError
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Who evaluates rewards."""
+
+    count: int
+    """Threads or actors; 0 for the trainer itself, when its rollouts are done."""
+    ray: bool = False
+    address: str | None = None
+    """Of a Ray cluster; None for that of the environment, or one of our own on this machine."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read `N`, `ray:N` or `ray:ADDRESS:N`; None for `auto`.
+
+        Raises:
+            EditbenchError: for anything else.
+        """
+        if text == "auto":
+            return None
+        place, _, count = text.rpartition(":")
+        kind, _, address = place.partition(":")
+        if not (count.isdecimal() and kind in ("", "ray") and int(count) <= 1024 and (int(count) or not place)):
+            raise EditbenchError(f"reward_workers: {text!r}, expected auto, 0, N, ray:N or ray:ADDRESS:N")
+        return cls(int(count), kind == "ray", address or None)
+
+
+@dataclass(frozen=True)
 class Settings:
     """What both trainers are told. Defaults are those of `tiny-cpu`; presets.yaml has the others."""
 
@@ -35,7 +61,12 @@ class Settings:
     reward_keep: str = "-[mae:region=keep]"
     """Reward of the keep region."""
     reward_timeout: float = 30.0
-    """Seconds that a reward service may take for the samples of one step."""
+    """Seconds that a reward service may take for what is sent to it at once: the samples of a batch."""
+    reward_workers: str = "auto"
+    """Who evaluates rewards while rollouts go on: N threads, or ray:N, ray:ADDRESS:N actors, for each rank; 0: nobody,
+    they come after the rollouts. auto: a thread, unless both would compute on the same cores."""
+    reward_gpus: float = 0.0
+    """GPUs, or a part of one, that Ray sets aside for each reward worker."""
 
     # -------------------------------------------------------------------------------------------- rollouts
     prompts: int = 6
@@ -157,6 +188,9 @@ class Settings:
             if isinstance(value, int | float) and not low <= value <= high:
                 raise EditbenchError(f"{name}: {value}, expected {low:g} to {high:g}")
         _ = self.edit_weight
+        workers = Workers.parse(self.reward_workers)
+        if self.reward_gpus and not (workers and workers.ray):
+            raise EditbenchError(f"reward_gpus: {self.reward_gpus:g}, expected 0 where reward_workers is not ray:N")
 
     @property
     def edit_weight(self) -> float | Literal["area", "equal"]:
@@ -176,9 +210,11 @@ class Settings:
     def resumable_from(self, earlier: Mapping[str, Any]) -> list[str]:
         """Return what forbids going on with a run that was told `earlier`: one line an option that differs.
 
-        How much is written, and where, may change; so may the number of steps, unless the learning rate depends on it.
+        How much is written, and where, may change, and who evaluates rewards; so may the number of steps, unless the
+        learning rate depends on it.
         """
         free = {"output_dir", "save_every", "validate_every", "validate_on", "grid_every", "tracker"}
+        free |= {"reward_workers", "reward_gpus"}  # the numbers are the same to the bit
         free |= {"steps"} if self.schedule == "constant" else set()
         mine = asdict(self)
         return [
@@ -263,7 +299,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("save_every", "validate_every", "validate_on", "grid_every", "moments"), (1, 1e9)),
     **dict.fromkeys(("samples", "denoising_steps"), (2, 1e6)),
     **dict.fromkeys(
-        ("noise", "min_std_edit", "min_std_keep", "clip", "kl", "kl_edit", "kl_keep", "grad_norm"), (0, 1e9)
+        ("reward_gpus", "noise", "min_std_edit", "min_std_keep", "clip", "kl", "kl_edit", "kl_keep", "grad_norm"),
+        (0, 1e9),
     ),
     **dict.fromkeys(("learning_rate", "warmup", "weight_decay", "erode"), (0, 1e9)),
     **dict.fromkeys(("hinge_keep", "hinge_edit", "tau_keep", "tau_edit"), (0, 1e9)),

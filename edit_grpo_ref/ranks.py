@@ -2,7 +2,8 @@
 
 Start with `torchrun --nproc-per-node N -m edit_grpo_ref train …` or `accelerate launch`. Groups stay whole: a rank
 rolls out some of the prompts, all samples of each. Rewards of all groups reach all ranks, gradients are summed. Since
-noise depends on scenario, sample and step alone, N ranks and one differ by the order of float32 sums.
+noise depends on scenario, sample and step alone, N ranks and one differ by the order of float32 sums. Where
+`accelerate` was told FSDP, the network itself is shared out (`sharding`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from edit_grpo_ref import sharding
 from editbench.types import EditbenchError
 
 
@@ -27,6 +29,8 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+    sharded: bool = False
+    """Whether each holds a part of every weight: then all have to make every pass through the network together."""
 
     @property
     def first(self) -> bool:
@@ -51,14 +55,20 @@ class Ranks:
         return total
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace every gradient by its sum over all ranks, in one message."""
-        if self.count == 1:
+        """Replace every gradient by its sum over all ranks, in one message; FSDP has done so already."""
+        if self.count == 1 or self.sharded:
             return
         parameters = list(parameters)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
         for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter)
+
+    def idle(self, batches: int) -> int:
+        """Return how many batches this rank has to go through for the others' sake, besides its own."""
+        if not self.sharded:
+            return 0
+        return max(self.gather(batches)) - batches
 
     def gather(self, data: Any) -> list[Any]:
         """Return JSON data of every rank, in order."""
@@ -72,6 +82,9 @@ class Ranks:
         table[self.rank, : len(encoded)] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8).int()
         table = self.sum(table).to(torch.uint8)
         return [json.loads(bytes(row[:size].tolist())) for row, size in zip(table, sizes.tolist(), strict=True)]
+
+
+ALONE = Ranks()
 
 
 @contextmanager
@@ -88,7 +101,7 @@ def start() -> Iterator[Ranks]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Ranks(distributed.get_rank(), count)
+        yield Ranks(distributed.get_rank(), count, sharding.asked())
         distributed.barrier()  # a rank that has left while another still speaks to it may abort that one, or itself
     finally:
         distributed.destroy_process_group()

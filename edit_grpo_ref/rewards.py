@@ -35,6 +35,13 @@ class Scored:
     """How many samples do not, by the first reason of each."""
 
 
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Return the rewards of batches as those of one."""
+    values = {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values}
+    failures = sum((part.failures for part in parts), Counter[str]())
+    return Scored(values, np.concatenate([part.valid for part in parts]), failures)
+
+
 @dataclass(frozen=True)
 class Rewards:
     """Named reward expressions with everything loaded that they need."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from edit_grpo_ref.data import Prompts, overlap
 from edit_grpo_ref.log import Log
 from edit_grpo_ref.policies import Policy, load_policy
 from edit_grpo_ref.ranks import Ranks, start
+from edit_grpo_ref.reward_workers import RewardWorkers, reward_workers
 from edit_grpo_ref.rewards import Rewards, load_rewards
+from edit_grpo_ref.sharding import is_shared, whole
 from edit_grpo_ref.watch import Watch, using
 from editbench.stopping import Stop
+from editbench.types import EditbenchError
 
 STOPPING = "stopping after this step; once more stops at once, without saving"
 
@@ -33,6 +36,8 @@ class Session:
     ranks: Ranks
     policy: Policy
     rewards: Rewards
+    workers: RewardWorkers
+    """Who evaluates them."""
     prompts: Prompts
     optimizer: torch.optim.Optimizer
     ema: Mapping[str, Tensor]
@@ -41,7 +46,7 @@ class Session:
     """Parameters of the policy that rollouts come from, where that is another one; else empty."""
     log: Log
     watch: Watch | None
-    """None on ranks that only work."""
+    """None on ranks that only work; where the network is shared out, all look together."""
     stop: Stop
     done: int
     """Steps made."""
@@ -76,12 +81,12 @@ class Session:
                 self.log.grid(self.done, self.watch.pictures())
 
     def _save(self) -> None:
-        if self.ranks.first:
-            told = overlap(self.config.suite, self.config.allow_overlap, self.config.split)
-            trained_on = (*self.rewards.trained_on, *told)
-            state = checkpoint.capture(
-                self.policy, self.optimizer, self.ema, self.old, self.done, trained_on, self.config
-            )
+        told = overlap(self.config.suite, self.config.allow_overlap, self.config.split)
+        trained_on, first = (*self.rewards.trained_on, *told), self.ranks.first
+        state = checkpoint.capture(
+            self.policy, self.optimizer, self.ema, self.old, self.done, trained_on, self.config, first
+        )
+        if first:
             checkpoint.write(self.folder, state)
 
     def update(self, number: int) -> dict[str, Any]:
@@ -95,7 +100,7 @@ class Session:
         """
         parameters = self.policy.trainable()
         self.ranks.sum_gradients(parameters.values())
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), self.config.grad_norm))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(parameters.values(), self.config.grad_norm)))
         rate = learning_rate(self.config, number)
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
@@ -139,14 +144,21 @@ def open_session(config: Settings, keep_old: bool = False) -> Iterator[Session]:
     prompts = Prompts(config.suite, config.prompts, config.seed, config.split)
     folder = Path(config.output_dir)
     torch.manual_seed(config.seed)
-    with start() as ranks, Stop(STOPPING) as stop, checkpoint.locked(folder, ranks.first):
+    with start() as ranks, Stop(STOPPING) as stop, checkpoint.locked(folder, ranks.first), ExitStack() as stack:
         ranks.check(config.prompts)
         policy = load_policy(config.policy)
         parameters = policy.trainable()
+        device = next(iter(parameters.values())).device.type
+        workers = stack.enter_context(reward_workers(rewards, config, device))
+        if ranks.sharded and not any(map(is_shared, parameters.values())):
+            raise EditbenchError(
+                f"policy {policy.spec} is not made to be shared out by FSDP: start with accelerate/ddp.yaml"
+            )
         optimizer = torch.optim.AdamW(parameters.values(), config.learning_rate, weight_decay=config.weight_decay)
         ema = {name: parameter.detach().clone() for name, parameter in parameters.items() if config.ema}
         old = {name: parameter.detach().clone() for name, parameter in parameters.items() if keep_old}
+        workers.wait()
         done = checkpoint.resume(folder, config, policy, optimizer, ema, old)
-        watch = Watch(config, policy, rewards) if ranks.first else None
-        with Log(folder, config, done, active=ranks.first) as log:
-            yield Session(config, ranks, policy, rewards, prompts, optimizer, ema, old, log, watch, stop, done)
+        watch = Watch(config, policy, workers, active=ranks.first) if ranks.first or ranks.sharded else None
+        log = stack.enter_context(Log(folder, config, done, active=ranks.first))
+        yield Session(config, ranks, policy, rewards, workers, prompts, optimizer, ema, old, log, watch, stop, done)

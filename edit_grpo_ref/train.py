@@ -16,15 +16,15 @@ and move the log-probability of each region's latents as that region's advantage
     shuffled masks       --credit region --placebo
 
 Left out, on purpose: reward models that have to be trained, classifier-free guidance schedules, dropping samples whose
-advantages are all zero, sharding of one model over devices (each rank holds all of it), mixed precision beyond what the
-policy does itself. What is not here is one import away: transitions in `flow`, credit in `credit`, the loss in `trust`.
+advantages are all zero, mixed precision beyond what the policy does itself. What is not here is one import away:
+transitions in `flow`, credit in `credit`, the loss in `trust`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ from edit_grpo_ref import credit, flow, trust
 from edit_grpo_ref.config import Config, Settings
 from edit_grpo_ref.log import Clock
 from edit_grpo_ref.policies import Condition, Policy
-from edit_grpo_ref.ranks import Ranks
-from edit_grpo_ref.rewards import Rewards, reward_maps
+from edit_grpo_ref.ranks import ALONE, Ranks
+from edit_grpo_ref.rewards import Scored, reward_maps
 from edit_grpo_ref.rollout import Candidate, Exploration, Move, Sampling, chunks, condition_of, join, rollout, step
 from edit_grpo_ref.session import Session, open_session
 from editbench.types import EditbenchError, Image, Sample, Scenario
@@ -55,6 +55,13 @@ class Batch:
     moves: Sequence[Move]
     x0: Tensor
     """Finished latents."""
+    idle: bool = False
+    """Whether it is gone through for other ranks' sake alone, and counts for nothing."""
+
+    @property
+    def count(self) -> int:
+        """How many latents of the step these are."""
+        return 0 if self.idle else len(self.pairs)
 
 
 # ----------------------------------------------------------------------------------------------------- rollouts
@@ -73,13 +80,23 @@ def sampling_of(config: Config, policy: Policy, update: int) -> Sampling:
 
 
 def roll_out(
-    config: Settings, policy: Policy, sampling: Sampling, scenarios: Sequence[Scenario], update: int
+    config: Settings,
+    policy: Policy,
+    sampling: Sampling,
+    scenarios: Sequence[Scenario],
+    update: int,
+    ranks: Ranks = ALONE,
+    finished: Callable[[Sequence[Sample]], None] = lambda samples: None,
 ) -> tuple[list[Batch], list[list[Image]]]:
-    """Edit every scenario `samples` times; return the batches, and the images by scenario and sample."""
+    """Edit every scenario `samples` times; return the batches, and the images by scenario and sample.
+
+    `finished` is given the edits of each batch before the next is rolled out: rewards may be on their way by then.
+    """
     conditions = condition_of(policy, scenarios)
     images: list[list[Image]] = [[] for _ in scenarios]
     batches = []
-    for pairs in chunks(conditions, config.samples, config.batch):
+    cut = chunks(conditions, config.samples, config.batch)
+    for number, pairs in enumerate(cut + cut[-1:] * ranks.idle(len(cut))):
         condition = join([conditions[prompt] for prompt, _ in pairs])
         inside = None
         if config.explore == "edit":
@@ -89,9 +106,13 @@ def roll_out(
         candidates = [Candidate(scenarios[prompt].id, sample) for prompt, sample in pairs]
         exploration = Exploration(config.same_noise, inside)
         x0, moves = rollout(policy, sampling, condition, candidates, flow.derived(config.seed, update), exploration)
-        for (prompt, _), image in zip(pairs, policy.decode(x0, condition), strict=True):
+        batches.append(Batch(pairs, candidates, condition, moves, x0, idle=number >= len(cut)))
+        if batches[-1].idle:
+            continue
+        edits = [(prompt, image) for (prompt, _), image in zip(pairs, policy.decode(x0, condition), strict=True)]
+        for prompt, image in edits:
             images[prompt].append(image)
-        batches.append(Batch(pairs, candidates, condition, moves, x0))
+        finished([Sample(scenarios[prompt], image) for prompt, image in edits])
     return batches, images
 
 
@@ -104,12 +125,8 @@ def cell_weights(scenarios: Sequence[Scenario], grid: tuple[int, int], erode: in
 # --------------------------------------------------------------------------------------- rewards and advantages
 
 
-def score(
-    config: Settings, rewards: Rewards, ranks: Ranks, scenarios: Sequence[Scenario], images: Sequence[Sequence[Image]]
-) -> tuple[dict[str, Tensor], Tensor, Counter[str]]:
-    """Score every edit; return each reward `(P, G)` of all ranks, which samples have them, and why others do not."""
-    samples = [Sample(scenario, image) for scenario, group in zip(scenarios, images, strict=True) for image in group]
-    scored = rewards(samples)
+def rewards_of(config: Settings, ranks: Ranks, scored: Scored) -> tuple[dict[str, Tensor], Tensor, Counter[str]]:
+    """Return each reward `(P, G)` of all ranks, which samples have them, and why others do not."""
     table = torch.zeros(3, config.prompts, config.samples, dtype=torch.float64)
     rows = (scored.values["edit"], scored.values["keep"], scored.valid)
     mine = ranks.share(config.prompts)
@@ -269,9 +286,9 @@ def one_step(run: Session, config: Config, number: int) -> dict[str, Any]:
     scenarios = everyones[mine.start : mine.stop]
     sampling = sampling_of(config, policy, number)
     with clock("rollout"):
-        batches, images = roll_out(config, policy, sampling, scenarios, number)
+        batches, images = roll_out(config, policy, sampling, scenarios, number, ranks, run.workers.submit)
     with clock("reward"):
-        rewards, valid, failures = score(config, run.rewards, ranks, scenarios, images)
+        rewards, valid, failures = rewards_of(config, ranks, run.workers.collect())
     with clock("credit"):
         grid = policy.grid(batches[0].condition)
         maps = dense_maps(config, ranks, scenarios, images, grid, rewards) if config.credit == "dense" else {}
@@ -286,7 +303,7 @@ def one_step(run: Session, config: Config, number: int) -> dict[str, Any]:
     with clock("update"):
         for update in range(number * config.updates, (number + 1) * config.updates):
             for batch, parts in zip(batches, regions, strict=True):
-                fraction = len(batch.pairs) / (config.prompts * config.samples)
+                fraction = batch.count / (config.prompts * config.samples)
                 for name, value in learn(config, policy, sampling, batch, parts, fraction).items():
                     totals[name] += value * fraction / config.updates
             entry |= run.update(update)

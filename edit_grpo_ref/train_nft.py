@@ -35,7 +35,7 @@ from edit_grpo_ref.log import Clock
 from edit_grpo_ref.policies import Policy
 from edit_grpo_ref.rollout import Sampling
 from edit_grpo_ref.session import Session, open_session
-from edit_grpo_ref.train import Batch, advantages_of, by_size, cell_weights, dense_maps, roll_out, score, summary
+from edit_grpo_ref.train import Batch, advantages_of, by_size, cell_weights, dense_maps, rewards_of, roll_out, summary
 from edit_grpo_ref.trust import parts_of, region_mean
 from edit_grpo_ref.watch import using
 from editbench.types import EditbenchError
@@ -204,9 +204,10 @@ def one_step(run: Session, config: NftConfig, number: int) -> dict[str, Any]:
     mine = ranks.share(config.prompts)
     scenarios = everyones[mine.start : mine.stop]
     with clock("rollout"), using(policy, run.old):
-        batches, images = roll_out(config, policy, Sampling("ode", config.denoising_steps), scenarios, number)
+        sampling = Sampling("ode", config.denoising_steps)
+        batches, images = roll_out(config, policy, sampling, scenarios, number, ranks, run.workers.submit)
     with clock("reward"):
-        rewards, valid, failures = score(config, run.rewards, ranks, scenarios, images)
+        rewards, valid, failures = rewards_of(config, ranks, run.workers.collect())
     with clock("credit"):
         grid = policy.grid(batches[0].condition)
         maps = dense_maps(config, ranks, scenarios, images, grid, rewards) if config.credit == "dense" else {}
@@ -224,7 +225,7 @@ def one_step(run: Session, config: NftConfig, number: int) -> dict[str, Any]:
     with clock("update"):
         for update in range(number * config.updates, (number + 1) * config.updates):
             for batch, regions, own in zip(batches, parts, cells, strict=True):
-                fraction = len(batch.pairs) / (config.prompts * config.samples)
+                fraction = batch.count / (config.prompts * config.samples)
                 for name, value in learn(run, config, batch, regions, own, update, fraction).items():
                     totals[name] += value * fraction / config.updates
             entry |= run.update(update)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +13,7 @@ from edit_grpo_ref.config import Settings
 from edit_grpo_ref.data import pick
 from edit_grpo_ref.log import Row
 from edit_grpo_ref.policies import Policy
-from edit_grpo_ref.rewards import Rewards
+from edit_grpo_ref.rewards import Scored
 from edit_grpo_ref.rollout import edit, mask_access
 from editbench.plan import sample_seed
 from editbench.types import Image, Sample, Scenario, Task
@@ -49,10 +49,19 @@ def edit_scenarios(policy: Policy, scenarios: Sequence[Scenario], steps: int, si
 
 
 class Watch:
-    """What is looked at: the first scenarios of the validation suite, or of the training suite without one."""
+    """What is looked at: the first scenarios of the validation suite, or of the training suite without one.
 
-    def __init__(self, config: Settings, policy: Policy, rewards: Rewards) -> None:
-        self.policy, self.rewards = policy, rewards
+    Args:
+        config: of the run.
+        policy: being trained.
+        rewards: of its edits.
+        active: whether this rank tells what it sees; others only edit, where no rank can without them.
+    """
+
+    def __init__(
+        self, config: Settings, policy: Policy, rewards: Callable[[Sequence[Sample]], Scored], active: bool = True
+    ) -> None:
+        self.policy, self.rewards, self.active = policy, rewards, active
         self.steps, self.size = config.eval_steps or config.denoising_steps, config.batch
         self.validates = config.validation is not None
         count = config.validate_on if self.validates else PICTURES
@@ -66,6 +75,8 @@ class Watch:
     def numbers(self) -> dict[str, float | None]:
         """Return the mean of each reward over the validation scenarios that have it."""
         samples = [Sample(*pair) for pair in zip(self.scenarios, self._edit(self.scenarios), strict=True)]
+        if not self.active:
+            return {}
         scored = self.rewards(samples)
         found = {name: values[scored.valid] for name, values in scored.values.items()}
         return {f"validation/{name}": float(np.mean(some)) if len(some) else None for name, some in found.items()}

@@ -25,6 +25,7 @@ from edit_grpo_ref.policies import Condition, Prediction
 from edit_grpo_ref.policies.families import SIDE, Family
 from edit_grpo_ref.policies.packed import Kontext, Qwen
 from edit_grpo_ref.policies.spatial import Pix2Pix, StableDiffusion3
+from edit_grpo_ref.sharding import is_shared, shard
 from editbench.editors.diffusers_loading import find_checkpoint
 from editbench.editors.sizes import working_size
 from editbench.images import resize
@@ -120,16 +121,21 @@ class Diffusers:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # adapters start the same on every rank, and at every load
             self._make_trainable(made.network)
-        pipe.to(self.device)
+        sharded = shard(made.network, self.device)
+        if not self.lora:
+            for name, weight in made.network.named_parameters():
+                self._original[name] = weight.detach().clone()
+        for part in pipe.components.values():
+            if isinstance(part, torch.nn.Module) and not (sharded and part is made.network):
+                part.to(self.device)
         return made
 
     def _make_trainable(self, network: Any) -> None:
         if self.checkpointing:
             network.enable_gradient_checkpointing()
         if not self.lora:
-            for name, weight in network.requires_grad_(True).named_parameters():
-                self._original[name] = weight.detach().clone()
-                weight.data = weight.data.clone()  # aligned in memory as the copy is: equal weights, then equal bits
+            for weight in network.requires_grad_(True).parameters():
+                weight.data = weight.data.clone()  # aligned in memory as a copy is: equal weights, then equal bits
             return
         try:
             from peft import LoraConfig
@@ -234,18 +240,39 @@ class Diffusers:
     def reference(self) -> Iterator[None]:
         """Switch the adapters off; where all weights are trained, put those that were loaded in their place."""
         network: Any = self._family.network
-        own = {name: weight.data for name, weight in self.trainable().items()}
         if self.lora:
             network.disable_adapters()
+            try:
+                yield
+            finally:
+                network.enable_adapters()
+            return
+        own = {name: _held(weight) for name, weight in self.trainable().items()}
         for name, original in self._original.items():
-            network.get_parameter(name).data = original.to(self.device)
+            _hold(network.get_parameter(name), original.to(self.device))
         try:
             yield
         finally:
-            if self.lora:
-                network.enable_adapters()
-            for name in self._original:
-                network.get_parameter(name).data = own[name]
+            for name, weight in own.items():
+                _hold(network.get_parameter(name), weight)
+
+
+def _held(weight: torch.nn.Parameter) -> Tensor:
+    """Return a weight's values, safe from `_hold`."""
+    return weight.detach().clone() if is_shared(weight) else weight.data
+
+
+def _hold(weight: torch.nn.Parameter, values: Tensor) -> None:
+    """Give a weight other values, of which a graph that was made with its own knows nothing.
+
+    FSDP puts weights together from memory of its own, and the graph keeps what was put together: there, values are
+    copied.
+    """
+    if is_shared(weight):
+        with torch.no_grad():
+            weight.copy_(values)
+    else:
+        weight.data = values
 
 
 def _padded(row: Tensor, length: int) -> Tensor:

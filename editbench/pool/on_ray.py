@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import signal
 import socket
+import threading
 from concurrent.futures import Future
 from typing import Any
 
@@ -25,9 +27,10 @@ class RaySeat:
     Args:
         ray: the module, connected to a cluster.
         gpus: that Ray sets aside for it, or a part of one.
+        work: class of the actor: made of an order, with the methods of `SeatedWork`.
     """
 
-    def __init__(self, ray: Any, gpus: float) -> None:
+    def __init__(self, ray: Any, gpus: float, work: type[Any] = SeatedWork) -> None:
         from ray import exceptions
 
         self.losses: tuple[type[BaseException], ...] = (
@@ -38,7 +41,7 @@ class RaySeat:
             exceptions.OutOfMemoryError,
         )
         self._ray = ray
-        self._class = ray.remote(SeatedWork).options(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
+        self._class = ray.remote(work).options(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
         self._actor: Any = None
 
     def start(self, order: Order) -> Future[Refusal | None]:
@@ -82,7 +85,10 @@ def connect(address: str | None) -> Any:
         if place := re.search(r"([^/:]+):(\d+)$", address or ""):
             socket.create_connection((place[1], int(place[2])), CONNECT_SECONDS).close()  # Ray asks for five minutes
         if not ray.is_initialized():
+            handler = signal.getsignal(signal.SIGTERM)
             ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray's own would leave at once, with nothing saved
     except (OSError, ValueError, RuntimeError) as error:
         words = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
         raise EditbenchError(f"executor ray:{address or ''}: no cluster there ({words})") from None

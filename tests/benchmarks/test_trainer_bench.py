@@ -1,5 +1,10 @@
 """What a step of training costs on the embedded policy and one thread; compare rows of one run, not runs."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -8,9 +13,11 @@ import pytest
 import torch
 
 from edit_grpo_ref import flow, trust
+from edit_grpo_ref import rewards as evaluation
 from edit_grpo_ref import train as program
 from edit_grpo_ref.config import Config
 from edit_grpo_ref.credit import Standard, advantages, region_weights
+from edit_grpo_ref.reward_workers import reward_workers
 from edit_grpo_ref.rewards import load_rewards, reward_maps
 from edit_grpo_ref.session import open_session
 from edit_grpo_ref.train import one_step
@@ -27,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture
 def run(tmp_path):
     """A session of `tiny-cpu`; steps are made in it without being saved."""
-    config = Config(suite=SCENES, validation=None, output_dir=str(tmp_path), steps=10**6)
+    config = Config(suite=SCENES, validation=None, output_dir=str(tmp_path), steps=10**6, reward_workers="0")
     with open_session(config) as session:
         yield session
 
@@ -148,3 +155,79 @@ def test_reward(benchmark, reward):
     rewards = load_rewards({"reward": reward})
     pairs = list(zip(scenarios, outputs, strict=True)) * 10
     benchmark(lambda: rewards([Sample(scenario, output) for scenario, output in pairs]))
+
+
+# -------------------------------------------------------------------------------------- more than one thing at a time
+
+
+def waiting(seconds):
+    time.sleep(seconds)
+
+
+def computing(seconds):
+    """Use a core without the interpreter, as a network does."""
+    weights, start = torch.ones(1024, 1024), time.thread_time()
+    while time.thread_time() - start < seconds:
+        weights @ weights
+
+
+@pytest.mark.parametrize("costly", [waiting, pytest.param(computing, marks=pytest.mark.slow)])
+def test_rewards_cost_no_time_while_rollouts_go_on(run, race, monkeypatch, costly):
+    """Six batches, and rewards as dear as rollouts: all but the last batch's are there when rollouts are done.
+
+    That makes 12/7 at best; less where rewards compute and no core is free for them.
+    """
+    config = replace(run.config, samples=4, batch=4)
+    numbers = iter(range(10**9))
+    score = evaluation.score
+
+    def phases(session):
+        number = next(numbers)
+        sampling = program.sampling_of(config, run.policy, number)
+        program.roll_out(config, run.policy, sampling, run.prompts(number), number, finished=session.workers.submit)
+        session.workers.collect()
+
+    each = least({"phases": partial(phases, run)}, rounds=2)["phases"] / (config.prompts * config.samples)
+
+    def dear(metrics, samples):
+        costly(each * len(samples))
+        return score(metrics, samples)
+
+    monkeypatch.setattr(evaluation, "score", dear)
+    with reward_workers(run.rewards, replace(config, reward_workers="1")) as thread:
+        race(
+            f"rollouts, and rewards as dear as they, {costly.__name__}",
+            partial(phases, replace(run, workers=thread)),
+            {"rewards after rollouts": partial(phases, run)},
+            least=1.2 if costly is waiting else None,
+            rounds=4,
+            note="elapsed time" if costly is waiting else "elapsed time; needs a free core",
+            clock=time.perf_counter,
+        )
+
+
+def step_seconds(folder, count):
+    """Least elapsed time of a step with so many processes of one thread."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(found.getsockname()[1]), "WORLD_SIZE": str(count)}
+    told = ["--validation", "none", "--steps", "6", "--grid-every", "1000", "--output-dir", str(folder)]
+    command = [sys.executable, "-m", "edit_grpo_ref", "train", *told]
+    started = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **shared, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(count)
+    ]
+    assert [process.wait(300) for process in started] == [0] * count
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return min(sum(value for name, value in line.items() if name.startswith("seconds/")) for line in log)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_step(tmp_path, request):
+    two, one = (step_seconds(tmp_path / str(count), count) for count in (2, 1))
+    row = ("a step of 6 prompts x 10 samples, two processes", "one process", 1000 * two, 1000 * one, one / two)
+    request.node.user_properties.append(("ratio", (*row, "elapsed time, two cores")))

@@ -98,7 +98,8 @@ def wait_for_lines(folder, count, process):
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM], ids=lambda kind: kind.name)
 def test_a_process_that_is_killed_is_resumed_by_the_same_command(told, tmp_path, kind):
-    options = told(steps=40, samples=8, save_every=3, output_dir=str(tmp_path / "killed"))
+    """While threads evaluate rewards."""
+    options = told(steps=40, samples=8, save_every=3, output_dir=str(tmp_path / "killed"), batch=8, reward_workers="2")
     process = start(options)
     wait_for_lines(options["output_dir"], 5, process)
     process.send_signal(kind)

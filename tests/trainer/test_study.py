@@ -215,7 +215,7 @@ def test_forward_passes_are_those_that_are_made(kind, options, monkeypatch, told
         return policy
 
     monkeypatch.setattr(session, "load_policy", counting)
-    monkeypatch.setattr(session, "Watch", lambda *_: None)
+    monkeypatch.setattr(session, "Watch", lambda *_, **__: None)
     (train if kind is Config else train_nft)(config)
 
     class Plan:

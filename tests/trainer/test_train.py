@@ -21,7 +21,7 @@ from edit_grpo_ref.ranks import Ranks
 from edit_grpo_ref.rewards import load_rewards
 from edit_grpo_ref.session import average, learning_rate, open_session
 from editbench.suites import load_suite
-from editbench.types import EditbenchError
+from editbench.types import EditbenchError, Sample
 
 HERE = Path(__file__).parent
 POLICY = f"{HERE / 'toy_policy.py'}:Toy"
@@ -140,6 +140,11 @@ class Together:
         return Rank(number, self.count)
 
 
+def scored_of(rewards, scenarios, images):
+    pairs = zip(scenarios, images, strict=True)
+    return rewards([Sample(scenario, image) for scenario, group in pairs for image in group])
+
+
 def advantages_with(config, count):
     """Advantages, images and failures of one step, shared out over `count` ranks."""
     policy = load_policy(config.policy)
@@ -154,7 +159,7 @@ def advantages_with(config, count):
         own = everyones[mine.start : mine.stop]
         sampling = program.sampling_of(config, policy, 0)
         batches, images = program.roll_out(config, policy, sampling, own, 0)
-        found, valid, failures = program.score(config, rewards, rank, own, images)
+        found, valid, failures = program.rewards_of(config, rank, scored_of(rewards, own, images))
         maps = program.dense_maps(config, rank, own, images, (8, 8), found) if config.credit == "dense" else {}
         results[number] = program.advantages_of(config, found, valid, maps), images, failures, batches
 
