@@ -64,7 +64,8 @@ from editbench.config import RunConfig
 from editbench.loops import carry_out
 from editbench.plan import make_plan
 
-plan = make_plan(RunConfig("tiny.py:Tiny:count=" + sys.argv[1], "identity", metrics="mae:region=keep", output_dir="run"))
+suite = "tiny.py:Tiny:count=" + sys.argv[1]
+plan = make_plan(RunConfig(suite, "identity", metrics="mae:region=keep", output_dir="run"))
 resident = {step.done: psutil.Process().memory_info().rss for step in carry_out(plan)}
 print(json.dumps(resident))
 """
