@@ -16,7 +16,6 @@ from editbench.record_files import RecordFile
 from editbench.records import EditorInfo, MetricInfo, SuiteInfo
 from editbench.same_suite import check_same_scenarios, check_same_suite
 from editbench.stats import Estimate, estimate, front, rank_ranges
-from editbench.types import Detailed
 from editbench.values import Profile, bounds_of, counted_values, mean_profile, scenario_means, seed_sd
 from editbench.verdicts import Verdict
 
@@ -256,10 +255,10 @@ def _cell(metric: str, info: MetricInfo, columns: Columns) -> Cell:
     found = estimate(means, clusters, bounds_of(info))
     errors = np.flatnonzero((values.kinds == FAILED) & ~counted).tolist()
     undefined = {columns.ids[row] for row in np.flatnonzero(values.kinds == UNDEFINED).tolist()}
-    crashes = tuple(values.said[row].reason for row in errors if columns.statuses[row] == "ok")  # type: ignore[union-attr]
+    crashes = tuple(values.said[row].reason for row in errors if columns.statuses[row] == "ok")
     capped = 0 if info.cap is None else int((numbers[rows] >= info.cap).sum())
     unscored = int((values.kinds == MISSING).sum())
-    profile = mean_profile(values.said[row] for row in sorted(values.said) if isinstance(values.said[row], Detailed))
+    profile = mean_profile(values.detailed())
     spread = seed_sd(per_scenario.values())
     return Cell(found, info, len(undefined), len(errors), capped, unscored, crashes, spread, profile)
 

@@ -57,10 +57,10 @@ def read_records(path: Path) -> RecordFile:
         raise InvalidRecords(f"{path}: damaged gzip file ({error})") from error
     if not data.endswith(b"\n"):
         raise InvalidRecords(f"{path}: the last line is cut off; restore the file or score the run again")
-    first, *lines = data[:-1].split(b"\n")
+    first = data.index(b"\n") + 1
     try:
-        header = Header.from_json(loads(first))
-        records = Columns.of_lines(header, lines)
+        header = Header.from_json(loads(data[: first - 1]))
+        records = Columns.of_text(header, data[first:])
     except WrongRow as error:
         raise InvalidRecords(f"{path}:{error.row + 2}: {error}") from error
     except (InvalidRecords, ValueError) as error:
