@@ -14,7 +14,7 @@ import orjson
 from editbench.names import ID, is_name
 from editbench.reading import LARGE, check_plain, count_keys
 from editbench.records import OPTIONAL, check_curve, value_from_json
-from editbench.types import EDIT_STATUSES, Detailed, EditStatus, Failed, Record, Undefined
+from editbench.types import EDIT_STATUSES, EditStatus, Failed, Record, Undefined
 
 BLOCK_BYTES = 1 << 16
 """Parsed lines take some four times their bytes until they are in columns."""
@@ -41,7 +41,7 @@ class Block:
     """Row after row, metric after metric; NaN where there is none."""
     said: dict[int, Undefined | Failed]
     """By place among the numbers: why there is none."""
-    details: dict[int, Mapping[str, Any]]
+    details: dict[int, dict[str, Any]]
     """By place among the numbers: the details of those that carry some."""
 
 
@@ -111,10 +111,10 @@ def _rest_of(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[str | None, t
 
 def _values_of(
     told: Sequence[Mapping[str, Any]],
-) -> tuple[list[float], dict[int, Undefined | Failed], dict[int, Mapping[str, Any]]]:
-    numbers = [data.get("value") for data in told]
+) -> tuple[list[float], dict[int, Undefined | Failed], dict[int, dict[str, Any]]]:
+    numbers: list[Any] = [data.get("value") for data in told]
     said: dict[int, Undefined | Failed] = {}
-    details: dict[int, Mapping[str, Any]] = {}
+    details: dict[int, dict[str, Any]] = {}
     unlike = [place for place, number in enumerate(numbers) if type(number) is not float]
     for place in unlike:
         value = value_from_json(told[place])
@@ -127,14 +127,14 @@ def _values_of(
     return numbers, said, details
 
 
-def _keys_of(details: Sequence[Mapping[str, Any]]) -> int:
+def _keys_of(details: Sequence[dict[str, Any]]) -> int:
     """Return how many keys details have; what is wrong in them raises ValueError or TypeError."""
-    parts = [*chain.from_iterable(map(dict.values, details))]
+    parts: list[Any] = [*chain.from_iterable(map(dict.values, details))]
     if set(map(type, parts)) <= {list}:
         inner = [*chain.from_iterable(parts)]
         if set(map(type, inner)) <= {int, float, NoneType}:
             numbers = [*filter(None, inner)]
-            if -LARGE < min(numbers, default=0) and max(numbers, default=0) < LARGE:
+            if min(numbers, default=0) > -LARGE and max(numbers, default=0) < LARGE:
                 for one in details:
                     _check(not one.keys() >= {"edges", "curve"} or len(one["edges"]) == len(one["curve"]) + 1)
                 return sum(map(len, details))

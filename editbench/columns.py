@@ -67,9 +67,9 @@ class Values:
             return Detailed(float(self.numbers[row]), loads(details))
         return float(self.numbers[row]) if self.kinds[row] == NUMBER else None
 
-    def detailed(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the details of the values that have some, in the order of records."""
-        return (orjson.loads(self.details[row]) for row in sorted(self.details))
+    def detailed(self, key: str) -> Iterator[Mapping[str, Any]]:
+        """Yield those details that may have a key, in the order of records."""
+        return (orjson.loads(text) for _, text in sorted(self.details.items()) if f'"{key}"' in text)
 
 
 class Columns(Sequence[Record]):

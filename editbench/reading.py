@@ -110,7 +110,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def check_plain(data: bytes) -> None:
-    """Raise ValueError for JSON with escapes or spaces that could hide a key: else each `":` ends one, or begins a text.
+    """Raise ValueError for JSON with escapes or spaces that could hide a key: else each `":` ends one or begins a text.
 
     So no key stands twice where there are as many keys as `":`. A whole number of more than 64 bits becomes a float in
     `orjson.loads`, which refuses numbers that are not finite.

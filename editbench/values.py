@@ -35,8 +35,8 @@ def mean_profile(found: Iterable[Mapping[str, Any]]) -> Profile | None:
     curves = [details for details in found if {"edges", "curve"} <= details.keys()]
     if not curves or any(details["edges"] != curves[0]["edges"] for details in curves):
         return None
-    bins = zip(*(details["curve"] for details in curves), strict=True)
-    columns = [[mean for mean in bin_ if mean is not None] for bin_ in bins]
+    bins = np.array([details["curve"] for details in curves], np.float64).T  # None becomes NaN, and no number is one
+    columns = [mean_of[~np.isnan(mean_of)].tolist() for mean_of in bins]
     means = tuple(math.fsum(column) / len(column) if column else None for column in columns)
     return Profile(tuple(curves[0]["edges"]), means, tuple(map(len, columns)), len(curves))
 

@@ -16,6 +16,7 @@ LAYERS = (
     ("types",),
     ("reading",),
     ("specs", "colours", "images", "records", "built_in"),
+    ("blocks",),
     ("columns",),
     ("record_files",),
     ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),
@@ -38,6 +39,7 @@ LAYERS = (
     ("loops",),
     # L4
     ("values", "same_suite"),
+    ("means",),
     ("merge", "verify", "board", "shapes_tiny", "cards", "convert_hatie"),
     ("suite_cards",),
     ("audit", "compare", "splits"),
