@@ -220,6 +220,12 @@ class Columns(Sequence[Record]):
         """Whether a scenario has more than one record."""
         return len(set(self.ids)) < len(self.ids)
 
+    def share(self, other: Columns) -> None:
+        """Give up what is equal in the columns of another run."""
+        for name in ("ids", "clusters", "categories", "repeats", "statuses", "pixels"):
+            if getattr(self, name) == getattr(other, name):
+                setattr(self, name, getattr(other, name))
+
     def of_metric(self, metric: str) -> Values:
         """Return what the records have of a metric, which may be nothing."""
         n = len(self.ids)

@@ -19,6 +19,7 @@ LAYERS = (
     ("blocks",),
     ("columns",),
     ("record_files",),
+    ("many_records",),
     ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),
     # L1
     ("durable",),
