@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,8 @@ def test_a_hundred_thousand_records(race, tmp_path):
     race(
         "a board of 100,000 records of ten metrics, one process",
         lambda: build_boards([file for path in paths for file in read_many([path])]),
-        {"parsing alone": lambda: [orjson.loads(line) for line in lines] and None},
-        least=0.08,
+        {"parsing alone": lambda: deque(map(orjson.loads, lines), maxlen=0)},
+        least=0.1,
         rounds=3,
         note="every value is checked and gets an interval",
     )
