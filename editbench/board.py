@@ -11,13 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
-from editbench.columns import FAILED, MISSING, UNDEFINED, Columns
+from editbench.columns import FAILED, MISSING, Columns
+from editbench.means import Mean, means_of
 from editbench.record_files import RecordFile
 from editbench.records import EditorInfo, MetricInfo, SuiteInfo
 from editbench.same_suite import check_same_scenarios, check_same_suite
-from editbench.stats import Estimate, estimate, front, rank_ranges
-from editbench.types import Detailed
-from editbench.values import Profile, bounds_of, counted_values, mean_profile, scenario_means, seed_sd
+from editbench.stats import Estimate, front, rank_ranges
+from editbench.types import Undefined
+from editbench.values import Profile, counted_values, mean_profile, scenario_means
 from editbench.verdicts import Verdict
 
 RANKING = "composite"
@@ -156,7 +157,8 @@ def _build_board(files: Sequence[RecordFile]) -> Board:
     files = sorted(files, key=lambda file: file.header.editor.label)
     check_same_suite(files)
     check_same_scenarios(files)
-    rows = [_row(file, unreadable) for file, unreadable in zip(files, _unreadable(files), strict=True)]
+    runs = zip(files, _unreadable(files), means_of(files), strict=True)
+    rows = [_row(file, unreadable, means) for file, unreadable, means in runs]
     by_label = {file.header.editor.label: file for file in files}
     rows.sort(key=lambda row: (not row.complete, -(_score(row) or 0.0), "ok" not in row.statuses, row.editor.label))
     rivals = [row for row in rows if _can_have_a_rank(row)]
@@ -169,7 +171,7 @@ def _build_board(files: Sequence[RecordFile]) -> Board:
     placed = []
     for row in rows:
         label = row.editor.label
-        rank = scores.index(_score(row) or 0.0) + 1 if row in rivals else None
+        rank = scores.index(_score(row) or 0.0) + 1 if label in ranges else None
         placed.append(replace(row, rank=rank, rank_range=ranges.get(label), on_front=on_front.get(label)))
     columns = {column for row in rows for column in row.cells}
     return Board(files[0].header.suite, tuple(sorted(columns, key=_position)), tuple(placed))
@@ -227,41 +229,29 @@ def _unreadable(files: Sequence[RecordFile]) -> list[int]:
     return [sum(name not in readable for name in file.columns.ids) for file in files]
 
 
-def _row(file: RecordFile, unreadable: int) -> Row:
+def _row(file: RecordFile, unreadable: int, means: Mapping[str, Mean]) -> Row:
     header, columns = file.header, file.columns
     statuses = Counter[str](columns.statuses)
     missing = header.suite.scenarios * header.repeats - len(columns)
     if missing:
         statuses["not_run"] += missing
     cells = {
-        Column(metric, header.signature(metric)): _cell(metric, info, columns)
+        Column(metric, header.signature(metric)): _cell(columns, metric, info, means[metric])
         for metric, info in header.metrics.items()
     }
     return Row(header.editor, cells, dict(sorted(statuses.items())), unreadable, None, file.sha256)
 
 
-def _cell(metric: str, info: MetricInfo, columns: Columns) -> Cell:
+def _cell(columns: Columns, metric: str, info: MetricInfo, found: Mean) -> Cell:
     values = columns.of_metric(metric)
     numbers, counted = counted_values(columns, metric, info)
-    rows = np.flatnonzero(counted)
-    per_scenario: dict[str, list[float]] = {}
-    if columns.repeated:
-        for row in rows.tolist():
-            per_scenario.setdefault(columns.ids[row], []).append(float(numbers[row]))
-        means = [math.fsum(group) / len(group) for group in per_scenario.values()]
-        cluster = dict(zip(columns.ids, columns.clusters, strict=True))
-        clusters = [cluster[name] for name in per_scenario]
-    else:
-        means, clusters = numbers[rows].tolist(), [columns.clusters[row] for row in rows.tolist()]
-    found = estimate(means, clusters, bounds_of(info))
-    errors = np.flatnonzero((values.kinds == FAILED) & ~counted).tolist()
-    undefined = {columns.ids[row] for row in np.flatnonzero(values.kinds == UNDEFINED).tolist()}
-    crashes = tuple(values.said[row].reason for row in errors if columns.statuses[row] == "ok")  # type: ignore[union-attr]
-    capped = 0 if info.cap is None else int((numbers[rows] >= info.cap).sum())
+    errors = np.flatnonzero((values.kinds == FAILED) & ~counted).tolist() if values.said else []
+    undefined = {columns.ids[row] for row, said in values.said.items() if isinstance(said, Undefined)}
+    crashes = tuple(values.said[row].reason for row in errors if columns.statuses[row] == "ok")
+    capped = 0 if info.cap is None else int((numbers[counted] >= info.cap).sum())
     unscored = int((values.kinds == MISSING).sum())
-    profile = mean_profile(values.said[row] for row in sorted(values.said) if isinstance(values.said[row], Detailed))
-    spread = seed_sd(per_scenario.values())
-    return Cell(found, info, len(undefined), len(errors), capped, unscored, crashes, spread, profile)
+    profile = mean_profile(values.detailed("curve"))
+    return Cell(found.estimate, info, len(undefined), len(errors), capped, unscored, crashes, found.seed_sd, profile)
 
 
 def decimal(value: float | None) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
+import operator
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
+from itertools import chain
+from types import NoneType
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from editbench.names import ID, SHA256, is_name, shown
-from editbench.reading import count_keys, parse_plain
-from editbench.records import Header, loads, record_from_json, value_from_json
+from editbench.blocks import Block, blocks_of, read_block
+from editbench.names import shown
+from editbench.records import Header, dumps, loads, record_from_json
 from editbench.types import Detailed, EditStatus, Failed, Record, Undefined, Value
 
 MISSING, NUMBER, UNDEFINED, FAILED = range(4)
@@ -26,9 +28,9 @@ MISSING, NUMBER, UNDEFINED, FAILED = range(4)
 ROUNDING = 1e-6
 """How far outside its range a value may lie."""
 
-_USUAL = frozenset(f.name for f in fields(Record)) - {"reason", "flags", "turn"}
-_NUMBER_OF = itemgetter("value")
-_NAN = math.nan
+_KINDS = {NoneType: MISSING, Undefined: UNDEFINED, Failed: FAILED}
+_USUAL = (None, (), 1)
+"""Reason, flags and turn of most records."""
 
 
 class WrongRow(ValueError):
@@ -52,46 +54,28 @@ class Values:
     """`(n,)`: MISSING, NUMBER, UNDEFINED or FAILED."""
     numbers: npt.NDArray[np.float64]
     """`(n,)`, NaN where there is none."""
-    said: Mapping[int, Undefined | Failed | Detailed]
-    """By row: why there is no number, and numbers that carry details."""
+    said: Mapping[int, Undefined | Failed]
+    """By row: why there is no number."""
+    details: Mapping[int, str]
+    """By row: the JSON of what numbers carry; as objects, they would be most of the memory and time of a board."""
 
     def value(self, row: int) -> Value | None:
         """Return what a record has; None for nothing."""
         if (found := self.said.get(row)) is not None:
             return found
+        if (details := self.details.get(row)) is not None:
+            return Detailed(float(self.numbers[row]), loads(details))
         return float(self.numbers[row]) if self.kinds[row] == NUMBER else None
 
-
-def _numbers_of(found: Mapping[str, Any]) -> tuple[list[float], list[tuple[str, Value]], int]:
-    """Return the numbers of a line's values, those that are more or no numbers, and how many keys they all have.
-
-    Raises:
-        LookupError, TypeError, AttributeError, ValueError: for what is no value.
-    """
-    if set(map(len, found.values())) == {1}:
-        with contextlib.suppress(KeyError):
-            numbers = [*map(_NUMBER_OF, found.values())]
-            if set(map(type, numbers)) == {float}:
-                return numbers, [], len(numbers)
-    numbers, others, keys = [], [], 0
-    for metric, told in found.items():
-        number = told.get("value")
-        if len(told) == 1 and type(number) is float:
-            numbers.append(number)
-            keys += 1
-            continue
-        value = value_from_json(told)
-        keys += 1 if len(told) == 1 else count_keys(told)
-        numbers.append(value if isinstance(value, float) else _NAN)
-        if type(value) is not float:
-            others.append((metric, value))
-    return numbers, others, keys
+    def detailed(self, key: str) -> Iterator[Mapping[str, Any]]:
+        """Yield those details that may have a key, in the order of records."""
+        return (orjson.loads(text) for _, text in sorted(self.details.items()) if f'"{key}"' in text)
 
 
 class Columns(Sequence[Record]):
     """Records of one run; each is built when it is asked for.
 
-    Made by `of_records` or `of_lines`.
+    Made by `of_records` or `of_text`.
     """
 
     def __init__(self, metrics: Iterable[str]) -> None:
@@ -108,8 +92,10 @@ class Columns(Sequence[Record]):
         self._metrics = sorted(metrics)
         self._numbers = array("d")
         """Row after row, NaN where there is none."""
-        self._others: dict[str, dict[int, Value | None]] = {metric: {} for metric in self._metrics}
-        """What is no plain number, by row."""
+        self._said: dict[int, Undefined | Failed | None] = {}
+        """By place among the numbers: what there is where there is none."""
+        self._details: dict[int, str] = {}
+        """By place among the numbers."""
 
     @classmethod
     def of_records(cls, records: Iterable[Record]) -> Columns:
@@ -123,102 +109,97 @@ class Columns(Sequence[Record]):
         return columns._done()
 
     @classmethod
-    def of_lines(cls, header: Header, lines: Iterable[bytes]) -> Columns:
-        """Read the lines of a record file after its header, in the order of scenario and repeat.
+    def of_text(cls, header: Header, parts: Iterable[bytes]) -> Columns:
+        """Read a record file after its header: lines in the order of scenario and repeat, each with its end.
+
+        Args:
+            header: of the file.
+            parts: of its text, of any size; about one is in memory at a time.
 
         Raises:
             WrongRow: for a line that is no record of this run.
         """
         columns = cls(header.metrics)
-        row = -1
-        try:
-            for row, line in enumerate(lines):  # noqa: B007 -- the error says which
-                if not columns._add_usual(line):
-                    record = record_from_json(loads(line))
-                    if unknown := record.values.keys() - columns._others.keys():
-                        raise ValueError(f"a value of {shown(min(unknown))}, which the header does not have")
-                    columns._add(record)
-                columns._check_place(header)
-        except ValueError as error:
-            raise WrongRow(row, str(error)) from error
+        for lines in blocks_of(parts):
+            try:
+                block = read_block(lines, columns._metrics)
+                columns._check_order(header, block.ids, block.repeats)
+            except (ValueError, LookupError, TypeError, AttributeError):
+                columns._add_lines(header, lines.split(b"\n"))
+            else:
+                columns._add_block(block)
         columns._done()._check_ranges(header)
         return columns
 
-    def _add_usual(self, line: bytes) -> bool:
-        """Add a good edit whose line has every metric and nothing unusual, as most do; return False for any other."""
-        try:
-            data = parse_plain(line)
-            found = data["values"]
-            if data.keys() != _USUAL or data["edit_status"] != "ok" or [*found] != self._metrics:
-                return False
-            numbers, others, keys = _numbers_of(found)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return False
-        if line.count(b'":') != len(_USUAL) + len(found) + keys:  # a key stands twice
-            return False
-        name, cluster, category, repeat = data["scenario_id"], data["cluster"], data["category"], data["repeat"]
-        edit, pixels = data["edit_sha256"], data["pixels_sha256"]
-        if not (type(name) is type(cluster) is type(category) is type(edit) is type(pixels) is str):
-            return False
-        if type(repeat) is not int or repeat < 0:
-            return False
-        if not (ID.fullmatch(name) and is_name(category) and SHA256.fullmatch(edit) and SHA256.fullmatch(pixels)):
-            return False
-        self._numbers.extend(numbers)
-        for metric, value in others:
-            self._others[metric][len(self.ids)] = value
-        self._place(name, cluster, category, repeat, "ok", edit, pixels)
-        return True
+    def _add_lines(self, header: Header, lines: Iterable[bytes]) -> None:
+        """Add lines one by one, and say what is wrong with the first that is."""
+        for line in lines:
+            try:
+                record = record_from_json(loads(line))
+                if unknown := record.values.keys() - header.metrics.keys():
+                    raise ValueError(f"a value of {shown(min(unknown))}, which the header does not have")
+                self._check_order(header, [record.scenario_id], [record.repeat])
+            except ValueError as error:
+                raise WrongRow(len(self.ids), str(error)) from error
+            self._add(record)
+
+    def _add_block(self, block: Block) -> None:
+        row, place = len(self.ids), len(self._numbers)
+        self.rest.update((row + own, rest) for own, rest in block.rest.items() if rest != _USUAL)
+        self._said.update((place + own, value) for own, value in block.said.items())
+        self._details.update((place + own, orjson.dumps(details).decode()) for own, details in block.details.items())
+        self._numbers.extend(block.numbers)
+        self.ids += map(sys.intern, block.ids)  # the same in all runs of a suite, as are the next two and the pixels
+        self.clusters += map(sys.intern, block.clusters)
+        self.categories += map(sys.intern, block.categories)
+        self.repeats += block.repeats
+        self.statuses += block.statuses
+        self.edits += block.edits
+        self.pixels += [pixels and sys.intern(pixels) for pixels in block.pixels]
 
     def _add(self, record: Record) -> None:
         for metric in self._metrics:
             value = record.values.get(metric)
-            self._numbers.append(value if isinstance(value, float) else _NAN)
-            if type(value) is not float:
-                self._others[metric][len(self.ids)] = value
+            if isinstance(value, Detailed):
+                self._details[len(self._numbers)] = dumps(value.details)
+            elif not isinstance(value, float):
+                self._said[len(self._numbers)] = value
+            self._numbers.append(value if isinstance(value, float) else math.nan)
         rest = record.reason, record.flags, record.turn
-        if rest != (None, (), 1):
+        if rest != _USUAL:
             self.rest[len(self.ids)] = rest
-        names = record.scenario_id, record.cluster, record.category
-        self._place(*names, record.repeat, record.edit_status, record.edit_sha256, record.pixels_sha256)
+        self.ids.append(sys.intern(record.scenario_id))
+        self.clusters.append(sys.intern(record.cluster))
+        self.categories.append(sys.intern(record.category))
+        self.repeats.append(record.repeat)
+        self.statuses.append(record.edit_status)
+        self.edits.append(record.edit_sha256)
+        self.pixels.append(record.pixels_sha256 and sys.intern(record.pixels_sha256))
 
-    def _place(
-        self,
-        name: str,
-        cluster: str,
-        category: str,
-        repeat: int,
-        status: EditStatus,
-        edit: str | None,
-        pixels: str | None,
-    ) -> None:
-        self.ids.append(sys.intern(name))  # the same in all runs of a suite
-        self.clusters.append(sys.intern(cluster))
-        self.categories.append(sys.intern(category))
-        self.repeats.append(repeat)
-        self.statuses.append(status)
-        self.edits.append(edit)
-        self.pixels.append(None if pixels is None else sys.intern(pixels))
-
-    def _check_place(self, header: Header) -> None:
-        key = self.ids[-1], self.repeats[-1]
-        if key[1] >= header.repeats or len(self.ids) > header.suite.scenarios * header.repeats:
-            raise ValueError(f"{key} is one too many for {header.suite.scenarios} scenarios x {header.repeats}")
-        if len(self.ids) > 1 and key <= (self.ids[-2], self.repeats[-2]):
-            raise ValueError(f"{key} is a duplicate or out of order")
+    def _check_order(self, header: Header, ids: Sequence[str], repeats: Sequence[int]) -> None:
+        """Raise ValueError unless these may be the next records."""
+        keys = [*zip(chain(self.ids[-1:], ids), chain(self.repeats[-1:], repeats), strict=True)]
+        total = len(self.ids) + len(ids)
+        if total > header.suite.scenarios * header.repeats or max(repeats) >= header.repeats:
+            raise ValueError(f"{keys[-1]} is one too many for {header.suite.scenarios} scenarios x {header.repeats}")
+        if not all(map(operator.lt, keys, keys[1:])):
+            raise ValueError(f"{keys[-1]} is a duplicate or out of order")
 
     def _done(self) -> Columns:
-        table = np.frombuffer(self._numbers, np.float64).reshape(len(self.ids), len(self._metrics))
-        for place, metric in enumerate(self._metrics):
-            kinds = np.full(len(self.ids), NUMBER, np.uint8)
-            said: dict[int, Undefined | Failed | Detailed] = {}
-            for row, value in self._others[metric].items():
-                if isinstance(value, Undefined | Failed | Detailed):
-                    said[row] = value
-                if not isinstance(value, float):
-                    kinds[row] = MISSING if value is None else UNDEFINED if isinstance(value, Undefined) else FAILED
-            self.values[metric] = Values(kinds, np.ascontiguousarray(table[:, place]), said)
-        self._numbers, self._others = array("d"), {}
+        width = len(self._metrics)
+        numbers, kinds = np.frombuffer(self._numbers, np.float64), np.full(len(self._numbers), NUMBER, np.uint8)
+        said: list[dict[int, Undefined | Failed]] = [{} for _ in self._metrics]
+        details: list[dict[int, str]] = [{} for _ in self._metrics]
+        for place, value in self._said.items():
+            kinds[place] = _KINDS[type(value)]
+            if value is not None:
+                said[place % width][place // width] = value
+        for place, text in self._details.items():
+            details[place % width][place // width] = text
+        for column, metric in enumerate(self._metrics):
+            own = slice(column, None, width)
+            self.values[metric] = Values(kinds[own].copy(), numbers[own].copy(), said[column], details[column])
+        self._numbers, self._said, self._details = array("d"), {}, {}
         return self
 
     def _check_ranges(self, header: Header) -> None:
@@ -243,10 +224,16 @@ class Columns(Sequence[Record]):
         """Whether a scenario has more than one record."""
         return len(set(self.ids)) < len(self.ids)
 
+    def share(self, other: Columns) -> None:
+        """Give up what is equal in the columns of another run."""
+        for name in ("ids", "clusters", "categories", "repeats", "statuses", "pixels"):
+            if getattr(self, name) == getattr(other, name):
+                setattr(self, name, getattr(other, name))
+
     def of_metric(self, metric: str) -> Values:
         """Return what the records have of a metric, which may be nothing."""
         n = len(self.ids)
-        return self.values.get(metric) or Values(np.zeros(n, np.uint8), np.full(n, _NAN), {})
+        return self.values.get(metric) or Values(np.zeros(n, np.uint8), np.full(n, math.nan), {}, {})
 
     def __len__(self) -> int:
         return len(self.ids)

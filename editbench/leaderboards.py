@@ -10,10 +10,11 @@ from editbench.board import Board, build_boards
 from editbench.compare import Compared, Comparison
 from editbench.config import RunConfig, read_config
 from editbench.durable import write_whole
+from editbench.many_records import read_many
 from editbench.plan import chosen_suite
 from editbench.published import PublishedCell, read_published, shipped_folder
 from editbench.published import to_csv as published_csv
-from editbench.record_files import RecordFile, read_records
+from editbench.record_files import RecordFile
 from editbench.report.comparison_page import write_comparison
 from editbench.report.gallery import write_gallery
 from editbench.report.leaderboard import render_boards
@@ -55,6 +56,8 @@ def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
     files: list[RecordFile] = []
     boards: list[Board] = []
     verdicts: dict[str, Verdict] = {}
+    paths = [*paths]
+    alone = iter(read_many([path for path in paths if path.is_file()]))
     for path in paths:
         verdicts |= read_verdicts(_record_paths(path) if is_folder(path) else [path])
         if is_folder(path):
@@ -62,7 +65,7 @@ def load(paths: Iterable[Path], by: GroupBy | None = None) -> list[Board]:
             boards += [board for name in NAMED for board in _build(committed.pop(name, ()), by)]
             files += [file for name in sorted(committed) for file in committed[name]]
         elif path.is_file():
-            files.append(read_records(path))
+            files.append(next(alone))
         else:
             files.append(RunStore(path).records())
     return _verified(_build(files, by) + boards, verdicts)
@@ -203,8 +206,8 @@ def _suite_of_run(path: Path) -> Suite:
 def _committed(folder: Path) -> dict[str, list[RecordFile]]:
     """Return the record files of a leaderboards folder by the name of their board."""
     found: dict[str, list[RecordFile]] = {}
-    for path in _record_paths(folder):
-        file = read_records(path)
+    paths = _record_paths(folder)
+    for path, file in zip(paths, read_many(paths), strict=True):
         problem = _problem(path, file)
         if problem:
             raise EditbenchError(f"{path}: {problem}")

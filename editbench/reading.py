@@ -25,6 +25,8 @@ JSON_BYTES = 1 << 26
 """Largest JSON file that is one of our own kinds: run.json, facts of a unit."""
 YAML_BYTES = 1 << 20
 """Largest YAML file."""
+LARGE = 1e18
+"""A float from here on may have been a whole number that has no place in 64 bits."""
 YAML_NODES = 100_000
 """Most values in a YAML file, those counted again that an alias repeats: a few lines of aliases stand for billions."""
 
@@ -113,36 +115,32 @@ def loads(text: str | bytes) -> Any:
         value = orjson.loads(data)
         if orjson.dumps(value, option=_CANONICAL) == data:  # so no key stands twice, and no number was rounded
             return value
-        value = parse_plain(data)
-        if count_keys(value) == data.count(b'":'):
+        check_plain(data)
+        if b"\n" not in data and count_keys(value) == data.count(b'":'):
             return value
     except ValueError:
         pass  # the other parser says what is wrong, or has the number in full
     return _loads_with_care(data.decode())
 
 
-def parse_plain(data: bytes) -> Any:
-    """Parse JSON that has no escapes and no spaces that could hide a key: each `":` ends a key, or begins a text.
+def check_plain(data: bytes) -> None:
+    """Raise ValueError for JSON with escapes or spaces that could hide a key: else each `":` ends one or begins a text.
 
-    So no key stands twice where there are as many keys as `":`, which the caller compares. Numbers are finite; a whole
-    one of more than 64 bits becomes a float.
-
-    Raises:
-        ValueError: if it is malformed, or other than that.
+    So no key stands twice where there are as many keys as `":`. A whole number of more than 64 bits becomes a float in
+    `orjson.loads`, which refuses numbers that are not finite.
     """
-    if b"\\" in data or b" :" in data or b"\t" in data or b"\n" in data or b"\r" in data:
+    if b"\\" in data or b" :" in data or b"\t" in data or b"\r" in data:
         raise ValueError("not plain")
-    return orjson.loads(data)
 
 
 def count_keys(value: Any) -> int:
     """Return how many keys the objects in JSON data have.
 
     Raises:
-        ValueError: for a number that may have been a whole one of more than 64 bits, which `parse_plain` rounds.
+        ValueError: for a number that may have been a whole one of more than 64 bits, which a float was made of.
     """
     kind = type(value)
-    if kind is float and not -1e18 < value < 1e18:
+    if kind is float and not -LARGE < value < LARGE:
         raise ValueError("large number")
     if kind is dict:
         return len(value) + sum(map(count_keys, value.values()))

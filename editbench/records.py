@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from editbench.names import ID, ID_RULE, LABEL, LABEL_RULE, NAME_RULE, SHA256, is_name, shown
@@ -189,20 +189,25 @@ def value_to_json(value: Value) -> dict[str, Any]:
 
 def value_from_json(data: Any) -> Value:
     """Read a value back; raises ValueError for anything `value_to_json` does not write."""
-    match data:
-        case {"value": int() | float() as value, **rest} if not rest and not isinstance(value, bool):
-            return finite(str(value))
-        case {"value": int() | float() as value, "details": dict() as details, **rest} if not rest:
-            _check_curve(details)
-            return Detailed(finite(str(value)), details)
-        case {"undefined": str() as reason, **rest} if not rest:
-            return Undefined(reason)
-        case {"error": str() as reason, **rest} if not rest:
-            return Failed(reason)
+    if isinstance(data, dict):
+        number, details = data.get("value"), data.get("details")
+        if type(number) in (int, float) and data.keys() <= {"value", "details"}:
+            if type(details) is dict:
+                check_curve(details)
+                return Detailed(finite(str(number)), details)
+            if len(data) == 1:
+                return finite(str(number))
+        for name, reasoned in (("undefined", _undefined), ("error", _failed)):
+            if len(data) == 1 and type(reason := data.get(name)) is str:
+                return reasoned(reason)
     raise ValueError(f"metric value {shown(data)}, expected one of value, undefined, error")
 
 
-def _check_curve(details: Mapping[str, Any]) -> None:
+_undefined, _failed = lru_cache(1024)(Undefined), lru_cache(1024)(Failed)
+"""A run has many for a few reasons."""
+
+
+def check_curve(details: Mapping[str, Any]) -> None:
     """Check the curve in the details of a value, for boards compute with it."""
     if not {"edges", "curve"} <= details.keys():
         return
@@ -216,7 +221,7 @@ def _check_curve(details: Mapping[str, Any]) -> None:
         raise ValueError("details with a number in a curve that is too large")
 
 
-_OPTIONAL: dict[str, Any] = {"reason": None, "flags": [], "turn": 1}
+OPTIONAL: dict[str, Any] = {"reason": None, "flags": [], "turn": 1}
 """Left out of a line where they have this value."""
 
 
@@ -225,13 +230,13 @@ def record_to_json(record: Record) -> dict[str, Any]:
     data = {f.name: getattr(record, f.name) for f in fields(record)}
     data["values"] = {spec: value_to_json(value) for spec, value in record.values.items()}
     data["flags"] = list(record.flags)
-    return {key: value for key, value in data.items() if _OPTIONAL.get(key, ...) != value}
+    return {key: value for key, value in data.items() if OPTIONAL.get(key, ...) != value}
 
 
 def record_from_json(data: Any) -> Record:
     """Read a record back; raises ValueError with what is wrong."""
     names = {f.name for f in fields(Record)}
-    if not isinstance(data, dict) or not names.difference(_OPTIONAL) <= set(data) <= names:
+    if not isinstance(data, dict) or not names.difference(OPTIONAL) <= set(data) <= names:
         found = sorted(data) if isinstance(data, dict) else type(data).__name__
         raise ValueError(f"record with fields {shown(found)}, expected {sorted(names)}")
     if data["edit_status"] not in EDIT_STATUSES:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from editbench.columns import NUMBER, UNDEFINED
 from editbench.record_files import RecordFile
 from editbench.types import EditbenchError, Record, Undefined
+
+_DEFINED = np.array([-1, 1, 0, -1])
+"""By kind: whether a metric has a value on a scenario, whatever the editor; -1 where the record cannot tell."""
 
 
 def check_same_suite(files: Sequence[RecordFile]) -> None:
@@ -37,41 +39,43 @@ def check_same_scenarios(files: Sequence[RecordFile]) -> None:
     Raises:
         EditbenchError: naming the first scenario on which two runs differ.
     """
-    places: dict[str, int] = {}
-    rows = []
-    for file in files:
-        rows.append(np.fromiter((places.setdefault(name, len(places)) for name in file.columns.ids), np.intp))
-    if len(places) <= files[0].header.suite.scenarios and _agree(files, rows, len(places)):
-        return
-    _tell(files)
+    if not _agree(files):
+        _tell(files)
 
 
-def _agree(files: Sequence[RecordFile], rows: Sequence[npt.NDArray[np.intp]], scenarios: int) -> bool:
+def _agree(files: Sequence[RecordFile]) -> bool:
     """Whether all records of a scenario have the same facts, compared as numbers."""
+    codes: dict[str | None, int] = {None: -1}
+    before: dict[str, tuple[Sequence[str | None], npt.NDArray[np.intp]]] = {}
+    places: dict[str | None, int] = {}
     known: dict[str, npt.NDArray[np.intp]] = {}
-    codes: dict[Hashable, int] = {}
 
-    def number(fact: Hashable) -> int:
-        return -1 if fact is None else codes.setdefault(fact, len(codes))
+    def numbered(what: str, texts: Sequence[str | None], numbers: dict[str | None, int]) -> npt.NDArray[np.intp]:
+        if what not in before or before[what][0] != texts:  # complete runs have the same
+            coded = (numbers.setdefault(text, len(numbers)) for text in texts)
+            before[what] = texts, np.fromiter(coded, np.intp, len(texts))
+        return before[what][1]
 
-    for file, of_file in zip(files, rows, strict=True):
+    scenarios = files[0].header.suite.scenarios
+    for file in files:
         columns = file.columns
-        facts: dict[str, npt.NDArray[np.intp]] = {
-            "cluster": np.fromiter(map(number, columns.clusters), np.intp),
-            "category": np.fromiter(map(number, columns.categories), np.intp),
-            "pixels": np.fromiter(map(number, columns.pixels), np.intp),
+        rows = numbered("scenario", columns.ids, places)
+        if len(places) > scenarios:
+            return False
+        facts = {
+            "cluster": numbered("cluster", columns.clusters, codes),
+            "category": numbered("category", columns.categories, codes),
+            "pixels": numbered("pixels", columns.pixels, codes),
         }
         for metric in file.header.metrics:
             kinds = columns.of_metric(metric).kinds
-            facts[f"{metric} {file.header.signature(metric)}"] = np.where(
-                (kinds == NUMBER) | (kinds == UNDEFINED), kinds, -1
-            ).astype(np.intp)
+            facts[f"{metric} {file.header.signature(metric)}"] = _DEFINED[kinds]
         for what, found in facts.items():
             settled = known.setdefault(what, np.full(scenarios, -1, np.intp))
             told = found >= 0
-            fresh = told & (settled[of_file] < 0)
-            settled[of_file[fresh]] = found[fresh]
-            if (settled[of_file[told]] != found[told]).any():
+            fresh = told & (settled[rows] < 0)
+            settled[rows[fresh]] = found[fresh]
+            if (settled[rows[told]] != found[told]).any():
                 return False
     return True
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from editbench.columns import FAILED, NUMBER, Columns
 from editbench.record_files import RecordFile
 from editbench.records import MetricInfo
-from editbench.types import Detailed, Failed, Record, Value
+from editbench.types import Failed, Record, Value
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,13 @@ class Profile:
     """Values that carry a curve."""
 
 
-def mean_profile(values: Iterable[Value | None]) -> Profile | None:
-    """Return the mean curve of values with details; None if none carries an `edges` and a `curve` of one form."""
-    found = [value.details for value in values if isinstance(value, Detailed)]
+def mean_profile(found: Iterable[Mapping[str, Any]]) -> Profile | None:
+    """Return the mean of the curves in details of values; None if none has an `edges` and a `curve` of one form."""
     curves = [details for details in found if {"edges", "curve"} <= details.keys()]
     if not curves or any(details["edges"] != curves[0]["edges"] for details in curves):
         return None
-    bins = zip(*(details["curve"] for details in curves), strict=True)
-    columns = [[mean for mean in bin_ if mean is not None] for bin_ in bins]
+    bins = np.array([details["curve"] for details in curves], np.float64).T  # None becomes NaN, and no number is one
+    columns = [mean_of[~np.isnan(mean_of)].tolist() for mean_of in bins]
     means = tuple(math.fsum(column) / len(column) if column else None for column in columns)
     return Profile(tuple(curves[0]["edges"]), means, tuple(map(len, columns)), len(curves))
 

@@ -16,8 +16,10 @@ LAYERS = (
     ("types",),
     ("reading",),
     ("specs", "colours", "images", "png", "records", "built_in"),
+    ("blocks",),
     ("columns",),
     ("record_files",),
+    ("many_records",),
     ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),
     # L1
     ("durable",),
@@ -38,6 +40,7 @@ LAYERS = (
     ("loops",),
     # L4
     ("values", "same_suite"),
+    ("means",),
     ("merge", "verify", "board", "shapes_tiny", "cards", "convert_hatie"),
     ("suite_cards",),
     ("audit", "compare", "splits"),

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from editbench.board import Board, Row
 from editbench.report.page import visible
-from editbench.types import Record
+from editbench.types import Detailed, Record
 from editbench.values import mean_profile
 
 METRIC = "leak_profile"
@@ -76,7 +76,8 @@ class Curves:
 
 def leak_curve(records: Iterable[Record]) -> Curve | None:
     """Average the leak profiles of a run, bin by bin, over the scenarios that have pixels there; None without any."""
-    profile = mean_profile(record.values.get(METRIC) for record in records)
+    values = (record.values.get(METRIC) for record in records)
+    profile = mean_profile(value.details for value in values if isinstance(value, Detailed))
     if profile is None:
         return None
     means = [mean or 0.0 for mean in profile.means]

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from editbench.stats.hypotheses import equivalence, holm, sign_flip
-from editbench.stats.intervals import DRAWS, LEVEL, ClusteredMean, Estimate, clustered_mean, estimate, resamples
+from editbench.stats.intervals import (
+    DRAWS,
+    LEVEL,
+    ClusteredMean,
+    Clusters,
+    Estimate,
+    clustered_mean,
+    clustered_means,
+    estimate,
+    estimates,
+    resamples,
+)
 from editbench.stats.power import clusters_needed, detectable, within_clusters
 from editbench.stats.ranks import front, rank_ranges
 
@@ -11,12 +22,15 @@ __all__ = [
     "DRAWS",
     "LEVEL",
     "ClusteredMean",
+    "Clusters",
     "Estimate",
     "clustered_mean",
+    "clustered_means",
     "clusters_needed",
     "detectable",
     "equivalence",
     "estimate",
+    "estimates",
     "front",
     "holm",
     "rank_ranges",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -40,6 +42,31 @@ class ClusteredMean:
     clusters: int
 
 
+@dataclass(frozen=True)
+class Clusters:
+    """Which cluster each of `n` values is of; the values of many metrics are cut by one."""
+
+    rows: npt.NDArray[np.intp]
+    """The values cluster after cluster, `(n,)`; clusters stand by name."""
+    counts: npt.NDArray[np.intp]
+    """How many values each has, above 0, `(G,)`."""
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Clusters:
+        """Return what the names of the values' clusters say."""
+        places = {name: place for place, name in enumerate(sorted(set(names)))}
+        of_value = np.fromiter(map(places.__getitem__, names), np.intp, len(names))
+        return cls(np.argsort(of_value, kind="stable"), np.bincount(of_value, minlength=len(places)))
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Clusters:
+        """Return those of some of the values, which keep their rows; `chosen` is `(n,)`."""
+        if chosen.all():
+            return self
+        kept = chosen[self.rows]
+        counts = np.bincount(np.repeat(np.arange(len(self.counts)), self.counts)[kept], minlength=len(self.counts))
+        return Clusters(self.rows[kept], counts[counts > 0])
+
+
 def estimate(values: Sequence[float], clusters: Sequence[str], bounds: tuple[float, float]) -> Estimate:
     """Return the mean of values with a 95 % interval that respects clusters.
 
@@ -53,12 +80,27 @@ def estimate(values: Sequence[float], clusters: Sequence[str], bounds: tuple[flo
         clusters: the cluster of each.
         bounds: range of the metric; infinite where it has none.
     """
-    found = clustered_mean(values, clusters)
-    if found.mean is None or found.error is None:
-        return Estimate(found.mean, None, None, found.n, found.clusters)
-    low, high = _score_interval(found, bounds)
-    low, high = min(low, found.mean), max(high, found.mean)  # of a constant, but for rounding
-    return Estimate(found.mean, max(low, bounds[0]), min(high, bounds[1]), found.n, found.clusters)
+    return estimates([clustered_mean(values, clusters)], [bounds])[0]
+
+
+def estimates(means: Sequence[ClusteredMean], bounds: Sequence[tuple[float, float]]) -> list[Estimate]:
+    """Return what `estimate` does, for many means at once: `bounds` has those of each."""
+    from scipy.special import stdtrit
+
+    found = [Estimate(one.mean, None, None, one.n, one.clusters) for one in means]
+    places: dict[tuple[float, float], list[int]] = {}
+    for place, (one, own) in enumerate(zip(means, bounds, strict=True)):
+        if one.error is not None:
+            places.setdefault(own, []).append(place)
+    for (least, most), alike in places.items():
+        told = np.array([(means[place].mean, means[place].error, means[place].degrees) for place in alike]).T
+        mean, error, degrees = np.ascontiguousarray(told)
+        low, high = score_interval(mean, stdtrit(degrees, 0.5 + LEVEL / 2) * error, (least, most))
+        low, high = np.minimum(low, mean), np.maximum(high, mean)  # of a constant, but for rounding
+        low, high = np.maximum(low, least), np.minimum(high, most)
+        for place, *interval in zip(alike, low.tolist(), high.tolist(), strict=True):
+            found[place] = replace(found[place], low=interval[0], high=interval[1])
+    return found
 
 
 def clustered_mean(values: Sequence[float], clusters: Sequence[str]) -> ClusteredMean:
@@ -74,23 +116,33 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[str]) -> Clustere
     Raises:
         ValueError: if there are not as many clusters as values.
     """
-    n = len(values)
-    grouped: dict[str, list[float]] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        grouped.setdefault(cluster, []).append(value)
-    if not grouped:
-        return ClusteredMean(None, None, None, 0, 0)
-    mean = math.fsum(values) / n
-    if len(grouped) < 2:
-        return ClusteredMean(mean, None, None, n, 1)
-    groups = [grouped[name] for name in sorted(grouped)]
-    sums = np.array([math.fsum(group) for group in groups])
-    counts = np.array([len(group) for group in groups], dtype=np.float64)
-    error, degrees = standard_error(mean, sums, counts)
-    return ClusteredMean(mean, float(error), float(degrees), n, len(groups))
+    if len(values) != len(clusters):
+        raise ValueError(f"{len(values)} values of {len(clusters)} clusters")
+    return clustered_means(np.array(values, np.float64)[None], Clusters.of(clusters))[0]
 
 
-Array = npt.NDArray[np.float64]
+def clustered_means(values: Array, clusters: Clusters) -> list[ClusteredMean]:
+    """Return what `clustered_mean` does, for many metrics at once.
+
+    Args:
+        values: `(metrics, n)`, finite where `clusters` has them.
+        clusters: of all the values, or some.
+    """
+    n, groups = len(clusters.rows), len(clusters.counts)
+    if not n:
+        return [ClusteredMean(None, None, None, 0, 0)] * len(values)
+    cuts = [0, *np.cumsum(clusters.counts).tolist()]
+    spans = [*map(slice, cuts, cuts[1:])]
+    by_cluster = [row.tolist() for row in values[:, clusters.rows]]
+    means = [math.fsum(row) / n for row in by_cluster]
+    if groups < 2:
+        return [ClusteredMean(mean, None, None, n, 1) for mean in means]
+    sums = np.array([[math.fsum(row[span]) for span in spans] for row in by_cluster])
+    errors, degrees = standard_error(np.array(means), sums, clusters.counts.astype(np.float64))
+    return [
+        ClusteredMean(mean, error, float(degrees), n, groups)
+        for mean, error in zip(means, errors.tolist(), strict=True)
+    ]
 
 
 def standard_error(mean: Array | float, sums: Array, counts: Array) -> tuple[Array, Array]:
@@ -113,15 +165,6 @@ def standard_error(mean: Array | float, sums: Array, counts: Array) -> tuple[Arr
     crossed = leverage.sum(axis=-1) ** 2 - (leverage**2).sum(axis=-1)
     degrees = total**2 / ((counts**2).sum(axis=-1) + crossed / total**2)
     return error, degrees
-
-
-def _score_interval(found: ClusteredMean, bounds: tuple[float, float]) -> tuple[float, float]:
-    from scipy.special import stdtrit
-
-    assert found.mean is not None and found.error is not None
-    margin = float(stdtrit(found.degrees, 0.5 + LEVEL / 2)) * found.error
-    low, high = score_interval(np.array(found.mean), np.array(margin), bounds)
-    return float(low), float(high)
 
 
 def score_interval(mean: Array, margin: Array, bounds: tuple[float, float]) -> tuple[Array, Array]:

@@ -5,6 +5,9 @@ With `--table` (`tox -e bench`) the ratios go to docs/speed.md, between its two 
 
 import math
 import platform
+import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -38,6 +41,24 @@ def race(request, one_thread):
             request.node.user_properties.append(("ratio", row))
         ratios = {peer: best[peer] / best["ours"] for peer in peers}
         assert least is None or min(ratios.values()) >= least, ratios
+
+    return measure
+
+
+@pytest.fixture
+def race_programs(race):
+    """Return what races commands of this Python, in the processor time of all their processes."""
+
+    def seconds():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    def program(arguments):
+        return lambda: subprocess.run([sys.executable, *map(str, arguments)], check=True, capture_output=True)
+
+    def measure(what, ours, peers, **options):
+        programs = {name: program(arguments) for name, arguments in peers.items()}
+        race(what, program(ours), programs, clock=seconds, **options)
 
     return measure
 
