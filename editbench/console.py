@@ -16,10 +16,11 @@ from editbench.board import Board, Row
 from editbench.config import executor_kind
 from editbench.durable import write_whole
 from editbench.execute import MUTATES_INPUT
-from editbench.loops import Run, carry_out
+from editbench.loops import Run, carry_out, differing_repeats
 from editbench.placement import is_isolated
 from editbench.plan import Plan
 from editbench.published import PublishedCell
+from editbench.record_files import RecordFile
 from editbench.records import dumps
 from editbench.report.published import beside
 from editbench.report.terminal import board_table, published_tables
@@ -117,8 +118,8 @@ def _place(plan: Plan) -> str:
     return f"{workers} {'of this machine' if kind == 'processes' else f'on {plan.config.executor}'}"
 
 
-def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) -> int:
-    """Print what a run has found, and what to do next; return the number of failed edits.
+def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) -> tuple[int, int]:
+    """Print what a run has found, and what to do next; return how many edits failed, and how many were given up.
 
     Args:
         plan: what was carried out.
@@ -128,12 +129,12 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
     """
     from editbench.board import build_boards
 
-    run = Run(plan.store.path)
-    records = run.records()
-    (board,) = build_boards([records])
+    file = Run(plan.store.path).records()
+    (board,) = build_boards([file])
     (row,) = board.rows
-    flags = Counter(flag for record in records.records for flag in record.flags)
-    differing = run.differing_repeats() if plan.config.same_seed else []
+    flags = Counter(flag for _, flags, _ in file.columns.rest.values() for flag in flags)
+    differing = differing_repeats(file) if plan.config.same_seed else []
+    given_up = file.columns.statuses.count("not_run")
     if json:
         facts = {
             "run": str(plan.store.path),
@@ -148,20 +149,19 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
         if plan.config.same_seed:
             facts["differing_repeats"] = len(differing)
         print(dumps(facts))
-        return row.failed
+        return row.failed, given_up
     if scored:
         show_boards([board])
     else:
         made = row.statuses.get("ok", 0)
         print(f"{printable(row.editor.label)} on {printable(board.suite.name)}: {made} of {row.total} edits are made")
-    given_up = run.statuses()["not_run"]
     elsewhere = 0 if interrupted or plan.config.shard == "1/1" else row.statuses.get("not_run", 0) - given_up
     if elsewhere:
         print(f"{elsewhere} of {plan.total} edits are for other shards than {plan.config.shard}")
     for status, count in row.statuses.items():
         count -= elsewhere if status == "not_run" else 0
         if status != "ok" and count:
-            print(f"{count} of {plan.total} edits: {status}{_reasons(plan, status)}")
+            print(f"{count} of {plan.total} edits: {status}{_reasons(file, status)}")
     for flag, count in flags.items():
         words = ": the editor wrote into the source or the mask that it was given" if flag == MUTATES_INPUT else ""
         print(f"{count} of {plan.total} edits are flagged {printable(flag)}{words}")
@@ -169,15 +169,15 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
         what = f"in {len(differing)} of {len(plan.suite)} scenarios" if differing else "in no scenario"
         print(f"repeats with one seed differ {what}" + (": the editor is not deterministic" if differing else ""))
     print(f"run:     {plan.store.path}")
-    for line in _next(plan, row, interrupted, scored):
+    for line in _next(plan, row, given_up, interrupted, scored):
         print(line)
-    return row.failed
+    return row.failed, given_up
 
 
-def _next(plan: Plan, row: Row, interrupted: bool, scored: bool) -> Iterator[str]:
+def _next(plan: Plan, row: Row, given_up: int, interrupted: bool, scored: bool) -> Iterator[str]:
     if interrupted:
         yield "stopped: everything finished is saved; issue the same command again to go on"
-    elif Run(plan.store.path).statuses()["not_run"]:
+    elif given_up:
         yield f"stopped: the worker process ended on {plan.config.max_deaths} samples in a row (--max-deaths)"
         yield "         issue the same command again to run the rest, with --retry-on-error 1 to try those again too"
     elif row.statuses.get("not_run") and plan.config.shard != "1/1":
@@ -189,11 +189,9 @@ def _next(plan: Plan, row: Row, interrupted: bool, scored: bool) -> Iterator[str
         yield f"next:    editbench report {plan.store.path}     (the pictures behind the numbers)"
 
 
-def _reasons(plan: Plan, status: str) -> str:
-    reasons: dict[str, int] = {}
-    for record in Run(plan.store.path).records().records:
-        if record.edit_status == status and record.reason:
-            reasons[record.reason] = reasons.get(record.reason, 0) + 1
+def _reasons(file: RecordFile, status: str) -> str:
+    said = ((file.columns.statuses[row], reason) for row, (reason, _, _) in file.columns.rest.items())
+    reasons = Counter(reason for found, reason in said if found == status and reason)
     common = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
     return "".join(f"\n    {count} x {printable(reason)[:160]}" for reason, count in common)
 

@@ -58,20 +58,14 @@ class Run:
 
     def statuses(self) -> Counter[EditStatus]:
         """Return how many edits ended how; those that were not even begun are in none of them."""
-        return Counter(record.edit_status for record in self.records().records)
+        return Counter(self.records().columns.statuses)
 
     def differing_repeats(self) -> list[str]:
         """Return the ids of scenarios of which repeats ended in another image or status than the first.
 
         In a run with `same_seed`, that is an editor that is not deterministic.
         """
-        first: dict[str, tuple[str, str | None]] = {}
-        differing: list[str] = []
-        for record in self.records().records:
-            ended = record.edit_status, record.edit_sha256
-            if first.setdefault(record.scenario_id, ended) != ended and record.scenario_id not in differing[-1:]:
-                differing.append(record.scenario_id)
-        return differing
+        return differing_repeats(self.records())
 
     def to_frame(self) -> pandas.DataFrame:
         """Return one row a record and one column a metric; undefined and failed values are missing."""
@@ -83,6 +77,16 @@ class Run:
             values = {spec: value if isinstance(value, float) else None for spec, value in record.values.items()}
             rows.append({**row, **values})
         return pd.DataFrame(rows)
+
+
+def differing_repeats(file: RecordFile) -> list[str]:
+    """Return the ids of scenarios as `Run.differing_repeats` does."""
+    first: dict[str, tuple[str, str | None]] = {}
+    columns, differing = file.columns, dict[str, None]()
+    for name, status, sha256 in zip(columns.ids, columns.statuses, columns.edits, strict=True):
+        if first.setdefault(name, (status, sha256)) != (status, sha256):
+            differing[name] = None
+    return [*differing]
 
 
 def run(

@@ -113,7 +113,6 @@ def _run_command(score: bool) -> Callable[..., None]:
         given = dict(locals())
         from editbench.config import NAMES, RunConfig, read_config
         from editbench.console import describe_plan, follow, summarise
-        from editbench.loops import Run
         from editbench.plan import make_plan
 
         options = read_config(config) if config else {}
@@ -128,10 +127,10 @@ def _run_command(score: bool) -> Callable[..., None]:
         interrupted = follow(plan, score=score)
         if interrupted and not plan.store.exists():
             raise KeyboardInterrupt  # before anything was written
-        failed = summarise(plan, json, interrupted, score)
+        failed, given_up = summarise(plan, json, interrupted, score)
         if interrupted:
             raise KeyboardInterrupt
-        if Run(plan.store.path).statuses()["not_run"]:  # the worker ended too often
+        if given_up:  # the worker ended too often
             raise typer.Exit(3)
         allowed = plan.config.fail_on_error
         if allowed is not None and failed > (allowed * plan.total if allowed < 1 else allowed):
