@@ -14,6 +14,7 @@ from editbench.cells import Cell, Key
 from editbench.config import RunConfig, executor_kind, parse_shard
 from editbench.durable import StorageError
 from editbench.editing import executor_of
+from editbench.mirrors import told
 from editbench.names import LABEL
 from editbench.plan import Plan, make_plan
 from editbench.pool import Pool, seats_of
@@ -105,7 +106,7 @@ def run(
     for _ in carry_out(plan):
         pass
     for notice in plan.store.notices:
-        warnings.warn(notice, stacklevel=2)
+        warnings.warn(told(notice), stacklevel=2)
     return Run(plan.store.path)
 
 
@@ -159,8 +160,8 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
             store.write_records(plan.header, everything)
     except StorageError as error:
         raise StorageError(
-            f"{error}; {len(safe)} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
-            "command again"
+            f"{error}; {len(safe)} of {plan.total} edits are safe in {told(str(store.path))}: mend that, and issue "
+            "the same command again"
         ) from error
     finally:
         if crew is not None:

@@ -13,6 +13,7 @@ from editbench.config import RunConfig
 from editbench.differences import changed_fields
 from editbench.images import encode_png
 from editbench.loops import is_complete
+from editbench.objects import address_of
 from editbench.plan import chosen_suite
 from editbench.records import Header
 from editbench.store import RunStore
@@ -52,7 +53,7 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
         header,
         {
             "config": {**details["config"], "shard": "1/1", "output_dir": None},
-            "merged_from": [str(path) for path in runs],
+            "merged_from": [address_of(path) or str(path) for path in runs],
             "canaries": sorted({line for store in stores for line in store.read_run().get("canaries", ())}),
         },
     )

@@ -28,7 +28,7 @@ def move_aside(root: Path, path: Path) -> Path:
     return target
 
 
-def mend(root: Path, shard: str) -> list[str]:
+def mend(root: Path, shard: str, others: bool = True) -> list[str]:
     """Move aside what is damaged in the journals and the records of a run; return what was done, one line each.
 
     Journals that other processes are writing are left to them.
@@ -36,6 +36,7 @@ def mend(root: Path, shard: str) -> list[str]:
     Args:
         root: the run directory.
         shard: which the caller has claimed.
+        others: whether to look at the journals of other shards.
 
     Raises:
         StorageError: if something cannot be moved.
@@ -44,6 +45,8 @@ def mend(root: Path, shard: str) -> list[str]:
     for path in sorted(folder.glob("*.jsonl")):
         with contextlib.ExitStack() as held:
             if path.stem != shard:
+                if not others:
+                    continue
                 try:
                     held.callback(Claim(folder, path.stem).release)
                 except StorageError:

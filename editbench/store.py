@@ -14,7 +14,9 @@ from editbench.cells import Cell, Key, take_in
 from editbench.claims import Claim
 from editbench.differences import changed_fields
 from editbench.durable import storing, sweep, write_whole
+from editbench.heartbeats import Heartbeat
 from editbench.images import InvalidImage, check_png, decode, pixels_sha256
+from editbench.mirrors import mirror_of
 from editbench.names import shown
 from editbench.quarantine import FOLDER, mend, move_aside
 from editbench.reading import JSON_BYTES, TooMuch, read_limited
@@ -32,17 +34,22 @@ class RunStore:
     """Reads and writes one run directory (`runs/<name>/`).
 
     Args:
-        path: the directory; created on the first write.
+        path: the directory; created on the first write. Or the address of one in an object store, `s3://…`.
+
+    Raises:
+        EditbenchError: for an address of which the protocol lacks a guarantee.
+        StorageError: for an address that cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()  # an editor may change directory
+        self._mirror = mirror_of(path)
+        self.path = path.absolute() if self._mirror is None else self._mirror.folder  # an editor may change directory
         self.records_path = self.path / "records.jsonl"
         self.notices: list[str] = []
         """What became of damaged files, and what else a user should know; one line each."""
         self._journal: Any = None
         self._opening: list[dict[str, Any]] = []
-        self._claim: Claim | None = None
+        self._claim: Claim | Heartbeat | None = None
 
     # ------------------------------------------------------------------------------------------------ run.json
 
@@ -104,6 +111,7 @@ class RunStore:
         self.refuse_another(header)
         run = dumps({"schema": header.schema, "header": header.to_json(), **details})
         write_whole(self.path / "run.json", [run.encode() + b"\n"])
+        self._share(self.path / "run.json")
 
     # -------------------------------------------------------------------------------------------------- journal
 
@@ -120,7 +128,7 @@ class RunStore:
         """
         folder = self.path / "journal"
         path = folder / f"{shard}.jsonl"
-        self._claim = Claim(folder, shard)
+        self._claim = Claim(folder, shard) if self._mirror is None else self._mirror.open(shard)
         if self._claim.left_by is not None:
             self.notices.append(
                 f"{self.path} was last written by {self._claim.left_by}, which has not closed it: if that still runs, "
@@ -130,9 +138,11 @@ class RunStore:
             with storing(f"write {folder}"):
                 for place in (self.path, self.path / "edits", self.path / FOLDER, folder):
                     sweep(place)
-                self.notices += mend(self.path, shard)
+                self.notices += mend(self.path, shard, others=self._mirror is None)
                 self._journal = path.open("ab")
                 self._journal.truncate(journal.intact_length(path.read_bytes()))
+                if self._mirror is not None:
+                    self._mirror.settle()
                 self._opening = [journal.opening(folder)]
         except BaseException:
             self.close()
@@ -151,6 +161,8 @@ class RunStore:
             self._journal.write(b"".join(lines))
             self._journal.flush()
             os.fsync(self._journal.fileno())
+        if self._mirror is not None:
+            self._mirror.append(b"".join(lines))
         self._opening = []
 
     def close(self) -> None:
@@ -160,6 +172,8 @@ class RunStore:
                 self._journal.close()
             self._journal = None
         if self._claim is not None:
+            if self._mirror is not None:
+                self._mirror.close()
             self._claim.release()
             self._claim = None
 
@@ -171,6 +185,8 @@ class RunStore:
         Raises:
             InvalidRecords: for a damaged line that is not the torn end of a journal.
         """
+        if self._mirror is not None:
+            self._mirror.refresh()
         cells: dict[Key, Cell] = {}
         signed: dict[str, Mapping[str, str]] = {}
         with storing(f"read {self.path / 'journal'}"):
@@ -221,6 +237,7 @@ class RunStore:
         if self._journal is not None:
             self.append([{"type": "records", "sha256": sha256}])
         write_whole(self.records_path, lines())
+        self._share(self.records_path)
 
     # ---------------------------------------------------------------------------------------------------- edits
 
@@ -233,10 +250,11 @@ class RunStore:
         path = self.edit_path(sha256)
         if not path.exists():
             write_whole(path, [data])
+            self._share(path)
 
     def read_png(self, sha256: str) -> bytes:
         """Return the file of a kept edit, as it is. Raises StorageError."""
-        path = self.edit_path(sha256)
+        path = self._kept(sha256)
         with storing(f"read {path}"):
             return path.read_bytes()
 
@@ -250,7 +268,7 @@ class RunStore:
         Raises:
             StorageError: if a damaged one cannot be moved.
         """
-        path = self.edit_path(sha256)
+        path = self._kept(sha256)
         with storing(f"read {path}"):
             if not path.exists():
                 return False
@@ -261,7 +279,10 @@ class RunStore:
             elif pixels_sha256(decode(data).image) != sha256:
                 raise InvalidImage("has other pixels")
         except InvalidImage:
-            self.notices.append(f"{path} is damaged: moved to {move_aside(self.path, path)}, and made again")
+            target = move_aside(self.path, path)
+            if self._mirror is not None:
+                self._mirror.move_aside(path, target)
+            self.notices.append(f"{path} is damaged: moved to {target}, and made again")
             return False
         return True
 
@@ -272,12 +293,22 @@ class RunStore:
             InvalidImage: if the file is missing, unreadable or not the image that its name says.
         """
         try:
-            image = decode(self.edit_path(sha256)).image
+            image = decode(self._kept(sha256)).image
         except OSError as error:
             raise InvalidImage(f"edit {sha256[:12]} is missing ({error.strerror})") from error
         if pixels_sha256(image) != sha256:
             raise InvalidImage(f"edit {sha256[:12]} is damaged: its pixels have another hash")
         return image
+
+    def _kept(self, sha256: str) -> Path:
+        path = self.edit_path(sha256)
+        if self._mirror is not None:
+            self._mirror.fetch(path)
+        return path
+
+    def _share(self, path: Path) -> None:
+        if self._mirror is not None:
+            self._mirror.put(path)
 
 
 def _sha256(chunks: Iterable[bytes]) -> str:

@@ -21,7 +21,9 @@ LAYERS = (
     ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),
     # L1
     ("durable",),
-    ("claims", "differences", "cells"),
+    ("claims", "differences", "cells", "objects"),
+    ("heartbeats",),
+    ("mirrors",),
     ("suites", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
     ("quarantine",),
     ("editors", "store", "published"),
