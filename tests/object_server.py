@@ -1,10 +1,13 @@
 """A local S3 (moto) as a process of its own, whose requests can be made to fail: `python object_server.py`.
 
-It prints its port. `POST /-/fail?how=503&skip=N&count=M` lets N requests through, then fails M of them (`how=away`
-closes the connection); `GET /-/puts` lists the names that were written, in order.
+It prints its port. `/-/fail?how=503&puts=N&count=M` fails M requests once N objects are written from now on
+(`how=away` closes the connection); `/-/kill?pid=P&put=N&when=before` kills a process at the N-th object that is written from now
+on, `before` or `after` that is done; `/-/puts` lists the names that were written, in order.
 """
 
 import json
+import os
+import signal
 import socket
 import sys
 from urllib.parse import parse_qs
@@ -16,28 +19,39 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 class Faulty:
     def __init__(self, application):
         self.application = application
-        self.how, self.skip, self.count = "", 0, 0
         self.puts = []
+        self.how, self.from_put, self.count = "", 0, 0
+        self.pid, self.put, self.when = 0, 0, ""
 
     def __call__(self, environ, start):
         path = environ["PATH_INFO"]
+        asked = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
         if path == "/-/fail":
-            asked = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
-            self.how, self.skip, self.count = asked["how"], int(asked["skip"]), int(asked["count"])
+            self.how, self.count = asked["how"], int(asked["count"])
+            self.from_put = len(self.puts) + int(asked["puts"])
+            return self.answer(start, b"")
+        if path == "/-/kill":
+            self.pid, self.put, self.when = int(asked["pid"]), len(self.puts) + int(asked["put"]), asked["when"]
             return self.answer(start, b"")
         if path == "/-/puts":
             return self.answer(start, json.dumps(self.puts).encode())
-        if self.skip > 0:
-            self.skip -= 1
-        elif self.count > 0:
+        if self.count > 0 and len(self.puts) >= self.from_put:
             self.count -= 1
             if self.how == "away":
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             start("503 Service Unavailable", [("Content-Type", "application/xml")])
             return [b"<Error><Code>ServiceUnavailable</Code><Message>come again</Message></Error>"]
-        if environ["REQUEST_METHOD"] == "PUT":
-            self.puts.append(path)
-        return self.application(environ, start)
+        if environ["REQUEST_METHOD"] != "PUT":
+            return self.application(environ, start)
+        self.puts.append(path)
+        at_hand = self.pid and len(self.puts) == self.put
+        if at_hand and self.when == "before":
+            os.kill(self.pid, signal.SIGKILL)
+            return self.answer(start, b"")
+        answer = self.application(environ, start)
+        if at_hand:
+            os.kill(self.pid, signal.SIGKILL)
+        return answer
 
     def answer(self, start, body):
         start("200 OK", [("Content-Type", "application/json")])
