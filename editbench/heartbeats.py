@@ -25,6 +25,10 @@ LAPSE_SECONDS = 120.0
 """After so long without a word, by the clock of the store, a claim may be taken over."""
 
 
+_released: set[bytes] = set()
+"""Claims that this process gave up, whether or not their store could be told."""
+
+
 class Place(Protocol):
     """Where claims are: what `Objects` does."""
 
@@ -102,6 +106,7 @@ class Heartbeat:
 
     def release(self) -> None:
         """Let others write."""
+        _released.add(self._text)
         self._ended.set()
         self._thread.join()
         if not self._lost:
@@ -113,7 +118,7 @@ class Heartbeat:
         claim = _read(text)
         owner = str(claim.get("owner", "another process"))
         here = claim.get("machine") == _machine()
-        if here and not _lives(claim.get("process"), claim.get("started")):
+        if text in _released or (here and not _lives(claim.get("process"), claim.get("started"))):
             return
         if age <= LAPSE_SECONDS:
             raise EditbenchError(

@@ -24,7 +24,7 @@ from editbench.records import Header
 from editbench.space import check_space
 from editbench.specs import slug
 from editbench.store import RunStore
-from editbench.types import AnyEditor, EditStatus, Metric
+from editbench.types import AnyEditor, EditbenchError, EditStatus, Metric
 from editbench.work import Alone, Crew
 
 if TYPE_CHECKING:
@@ -102,9 +102,13 @@ def run(
     if not isinstance(editor, str) and config.label is None:
         label = named if LABEL.fullmatch(named) else slug(named).strip("_@.-")
         config = replace(config, label=label or "editor")
-    plan = make_plan(config, None if isinstance(editor, str) else editor, metrics)
-    for _ in carry_out(plan):
-        pass
+    try:
+        plan = make_plan(config, None if isinstance(editor, str) else editor, metrics)
+        for _ in carry_out(plan):
+            pass
+    except EditbenchError as error:
+        error.args = (told(str(error)),)
+        raise
     for notice in plan.store.notices:
         warnings.warn(told(notice), stacklevel=2)
     return Run(plan.store.path)

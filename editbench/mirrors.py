@@ -53,6 +53,8 @@ class Mirror:
         self._claim: Heartbeat | None = None
         self._failed = False
         self._opened = 0
+        self._edits: set[str] | None = None
+        """Which there are, once that has been looked up."""
         self.refresh()
 
     # ------------------------------------------------------------------------------------------------------ reading
@@ -61,6 +63,7 @@ class Mirror:
         """Fetch what others have written since, apart from edits. Raises StorageError."""
         if self.folder.is_file():  # `here` found one record file
             return
+        self._edits = None
         contents = self.objects.get_all(FILES)
         with storing(f"write {self.folder}"):
             (self.folder / "journal").mkdir(parents=True, exist_ok=True)
@@ -99,9 +102,13 @@ class Mirror:
         self._journals[shard] = version, segments
         return True
 
-    def fetch(self, path: Path) -> None:
-        """Fetch one file, if it is there and not yet here. Raises StorageError."""
-        if not path.exists() and (data := self.objects.get(self._name(path))) is not None:
+    def fetch_edit(self, path: Path) -> None:
+        """Fetch an edit, if it is there and not yet here. Raises StorageError."""
+        if path.exists():
+            return
+        if self._edits is None:
+            self._edits = set(self.objects.names("edits"))
+        if self._name(path) in self._edits and (data := self.objects.get(self._name(path))) is not None:
             with storing(f"write {path}"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
@@ -165,10 +172,9 @@ class Mirror:
         Raises:
             StorageError: if that fails, or another process has taken this one's place.
         """
-        assert self._claim is not None and self._writing is not None
+        assert self._writing is not None
         name = f"journal/{self._writing}/{self._next:08}.jsonl"
         try:
-            self._claim.check()
             if not self.objects.create(name, data):
                 raise StorageError(f"cannot write {self.objects.of(name)}: another process has written it")
         except StorageError:
@@ -280,7 +286,8 @@ def _room() -> Path:
                 shutil.rmtree(left.parent)
         room = Path(tempfile.mkdtemp(prefix="editbench-mirrors-"))
         lock = os.open(room / "lock", os.O_CREAT | os.O_WRONLY)  # for as long as this process lives
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # without locks nothing is swept
+            fcntl.flock(lock, fcntl.LOCK_EX)
     atexit.register(_leave, room, os.getpid())
     return room
 

@@ -98,9 +98,13 @@ class Objects:
         try:
             self._files.pipe_file(self._path(name), data, mode="create")
         except Exception as error:
-            there = self.get(name)
+            failure = self._failure("write", self.of(name), error)
+            try:
+                there = self.get(name)
+            except StorageError:
+                raise failure from error
             if there is None:
-                raise self._failure("write", self.of(name), error) from error
+                raise failure from error
             return there == data
         return True
 
@@ -170,8 +174,8 @@ class Objects:
             self.delete([name])
         if second or read != one:
             raise EditbenchError(
-                f"{self.address} lacks exclusive creation (If-None-Match: * on S3): two processes could write one "
-                f"shard; {BESIDE}"
+                f"{self.address} lacks exclusive creation (If-None-Match on S3, ifGenerationMatch on GCS): two "
+                f"processes could write one shard; {BESIDE}"
             )
         if name not in listed:
             raise EditbenchError(f"{self.address} lacks consistency: what was just written is not listed; {BESIDE}")

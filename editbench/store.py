@@ -157,6 +157,8 @@ class RunStore:
         lines = [journal.line(event) for event in (*self._opening, *events)]
         if len(lines) == len(self._opening):
             return
+        if self._claim is not None:
+            self._claim.check()
         with storing(f"append to {self._journal.name}"):
             self._journal.write(b"".join(lines))
             self._journal.flush()
@@ -303,7 +305,7 @@ class RunStore:
     def _kept(self, sha256: str) -> Path:
         path = self.edit_path(sha256)
         if self._mirror is not None:
-            self._mirror.fetch(path)
+            self._mirror.fetch_edit(path)
         return path
 
     def _share(self, path: Path) -> None:

@@ -1,8 +1,8 @@
 """A local S3 (moto) as a process of its own, whose requests can be made to fail: `python object_server.py`.
 
 It prints its port. `/-/fail?how=503&puts=N&count=M` fails M requests once N objects are written from now on
-(`how=away` closes the connection); `/-/kill?pid=P&put=N&when=before` kills a process at the N-th object that is written from now
-on, `before` or `after` that is done; `/-/puts` lists the names that were written, in order.
+(`how=away` closes the connection); `/-/kill?pid=P&put=N&when=before` kills a process at the N-th object that is
+written from now on, `before` or `after` that is done; `/-/puts` lists the names that were written, in order.
 """
 
 import json

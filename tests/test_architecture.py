@@ -21,9 +21,9 @@ LAYERS = (
     ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),
     # L1
     ("durable",),
-    ("claims", "differences", "cells", "objects"),
-    ("heartbeats",),
-    ("mirrors",),
+    ("differences", "cells", "objects"),
+    ("heartbeats", "shared_folders"),
+    ("claims", "mirrors"),
     ("suites", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
     ("quarantine",),
     ("editors", "store", "published"),

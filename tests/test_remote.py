@@ -1,8 +1,10 @@
 """Runs below `s3://` and `gs://`, on servers of this machine that can be made to fail."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +13,6 @@ import urllib.request
 import uuid
 from http import HTTPStatus
 from pathlib import Path
-from runpy import run_path
 
 import pytest
 
@@ -431,16 +432,6 @@ def test_a_file_system_that_lacks_a_guarantee_is_refused_with_its_name(address, 
     assert code == 2 and expected in text
 
 
-def test_a_store_without_exclusive_creation_is_refused(place, monkeypatch):
-    def everybody(self, name, data):
-        self.put(name, data)
-        return True
-
-    monkeypatch.setattr(Objects, "create", everybody)
-    with pytest.raises(EditbenchError, match="lacks exclusive creation"):
-        eb.run("recolor", output_dir=place, **SMALL)
-
-
 def test_a_missing_library_is_told_with_what_brings_it(monkeypatch):
     for library, address, extra in (("s3fs", "s3://bucket/run", "s3"), ("gcsfs", "gs://bucket/run", "gcs")):
         monkeypatch.setitem(sys.modules, library, None)
@@ -469,3 +460,67 @@ def test_runs_in_folders_load_no_library_of_stores(tmp_path):
         "assert not {'fsspec', 's3fs', 'gcsfs', 'botocore', 'aiohttp'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# --------------------------------------------------------------------------------------------------- Google's stores
+
+
+@pytest.fixture(scope="module")
+def google():
+    """A local GCS, to which is added what it lacks and Google's has: the precondition that an object is not there."""
+    from fsspec.config import conf
+    from gcp_storage_emulator import server
+    from gcp_storage_emulator.exceptions import NotFound
+    from gcp_storage_emulator.handlers import objects as handlers
+
+    emulated, upload = {"preconditions": True}, handlers._multipart_upload
+
+    def conditional(request, response, storage):
+        if emulated["preconditions"] and request.query.get("ifGenerationMatch") == ["0"]:
+            with contextlib.suppress(NotFound):
+                storage.get_file_obj(request.params["bucket_name"], request.data["meta"]["name"])
+                response.status = HTTPStatus.PRECONDITION_FAILED
+                return
+        upload(request, response, storage)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handlers, "_multipart_upload", conditional)
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it asks Google what kind of bucket this is
+        patch.setitem(conf, "gs", {"token": "anon"})
+        with server.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket"):
+            yield emulated
+    forget()
+
+
+def test_a_run_on_gcs_is_the_run_that_a_folder_has_and_goes_on(google, here):
+    place = f"gs://bucket/{uuid.uuid4().hex}"
+    eb.run("recolor", output_dir=place, shard="1/2", **SMALL)
+    forget()
+    eb.run("recolor", output_dir=place, shard="2/2", **SMALL)
+    objects = Objects(place)
+    assert objects.get("records.jsonl") == (here / "records.jsonl").read_bytes()
+    assert set(objects.names("journal")) == {"journal/1-of-2.jsonl", "journal/2-of-2.jsonl"}
+    assert set(objects.names("edits")) == {f"edits/{path.name}" for path in (here / "edits").glob("*")}
+    assert not objects.names("claims")
+
+
+def test_on_gcs_a_living_owner_refuses(google):
+    place = f"gs://bucket/{uuid.uuid4().hex}"
+    store = RunStore(Path(place))
+    store.open_journal("1-of-1")
+    forget()
+    try:
+        with pytest.raises(EditbenchError, match=f"^{place} is being written by process {os.getpid()} on "):
+            eb.run("recolor", output_dir=place, **SMALL)
+    finally:
+        store.close()
+
+
+def test_a_gcs_without_preconditions_is_refused(google, monkeypatch):
+    monkeypatch.setitem(google, "preconditions", False)
+    with pytest.raises(EditbenchError, match="lacks exclusive creation"):
+        eb.run("recolor", output_dir="gs://bucket/run", **SMALL)
