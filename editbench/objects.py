@@ -73,7 +73,7 @@ class Objects:
         import fsspec
 
         try:
-            self._files: Any = fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False)
+            self._files: Any = fsspec.filesystem(protocol, use_listings_cache=False)
             self._files.retries = 2  # s3fs: around botocore's own attempts, of which AWS_MAX_ATTEMPTS is the number
         except Exception as error:
             raise self._failure("reach", address, error) from error

@@ -68,6 +68,22 @@ def place(server):
     server("fail", how="503", puts=0, count=0)
 
 
+@pytest.fixture
+def client(server):
+    """A client of its own, that reads the environment again."""
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def impatient(monkeypatch, client):
+    """A client that asks once."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+
+
 def forget():
     """Know nothing of any store, as a process on another machine."""
     mirrors._mirrors.clear()
@@ -227,8 +243,7 @@ def test_a_store_that_is_busy_for_a_while_is_waited_for(place, server, here):
     assert Objects(place).get("records.jsonl") == (here / "records.jsonl").read_bytes()
 
 
-def test_a_store_that_goes_away_ends_a_run_with_exit_4_and_what_is_safe(place, server, here, capsys, monkeypatch):
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+def test_a_store_that_goes_away_ends_a_run_with_exit_4_and_what_is_safe(place, server, here, capsys, impatient):
     server("fail", how="away", puts=12, count=10**6)
     code, text = cli(capsys, "run", *FLAGS, "--editor", "recolor", "--output-dir", place)
     assert code == 4, text
@@ -243,8 +258,7 @@ def test_a_store_that_goes_away_ends_a_run_with_exit_4_and_what_is_safe(place, s
     assert len(edited(place)) == 4
 
 
-def test_a_store_that_is_away_from_the_start_is_told_before_anything_is_loaded(place, server, capsys, monkeypatch):
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+def test_a_store_that_is_away_from_the_start_is_told_before_anything_is_loaded(place, server, capsys, impatient):
     server("fail", how="away", puts=0, count=10**6)
     code, text = cli(capsys, "run", *FLAGS, "--editor", "no such editor", "--output-dir", place)
     assert code == 4 and f"cannot read {place}" in text
@@ -255,7 +269,7 @@ def test_a_bucket_that_is_not_there_is_named(server, capsys):
     assert code == 4 and "cannot list s3://nobucket/run/journal: The specified bucket does not exist" in text
 
 
-def test_missing_credentials_are_told(place, monkeypatch, capsys, tmp_path):
+def test_missing_credentials_are_told(place, client, monkeypatch, capsys, tmp_path):
     for name in CREDENTIALS:
         if "KEY" in name:
             monkeypatch.delenv(name)
