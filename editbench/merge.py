@@ -13,7 +13,7 @@ from editbench.config import RunConfig
 from editbench.differences import changed_fields
 from editbench.images import encode_png
 from editbench.loops import is_complete
-from editbench.objects import address_of
+from editbench.names import address_of
 from editbench.plan import chosen_suite
 from editbench.records import Header
 from editbench.store import RunStore

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from editbench.durable import StorageError, storing
 from editbench.heartbeats import Heartbeat
-from editbench.objects import Objects, address_of
+from editbench.names import address_of
+from editbench.objects import Objects
 from editbench.types import EditbenchError
 
 FILES = ("run.json", "records.jsonl", "verdict.json")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from editbench.durable import StorageError
@@ -16,8 +14,6 @@ from editbench.names import shown
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
-ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)")
-"""What names an object store: `s3://bucket/prefix`; a Path has taken one of the slashes away."""
 STORES = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}
 """Protocols that have what a run needs, the library for each, and the extra that brings it."""
 BESIDE = "run into a folder of this machine and copy it when it is finished, or use s3:// or gs://"
@@ -27,12 +23,6 @@ MISSING = {
     "writing": ("http", "https", "github", "zip", "tar", "data"),
 }
 """Guarantees, and the protocols that are known to lack them."""
-
-
-def address_of(path: Path | str) -> str | None:
-    """Return the address `protocol://…` that a text, or the path that was made of it, stands for; None for a path."""
-    match = ADDRESS.fullmatch(str(path))
-    return None if match is None else f"{match[1]}://{match[2].rstrip('/')}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +55,8 @@ class Objects:
         protocol, _, self._root = address.partition("://")
         if protocol not in STORES:
             raise EditbenchError(_refusal(address, protocol))
+        if any(sign in address for sign in "*?[]"):
+            raise EditbenchError(f"{address}: an address may not have * ? [ ], which the libraries of stores expand")
         library, extra = STORES[protocol]
         try:
             importlib.import_module(library)

@@ -18,8 +18,7 @@ from editbench.limits import Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
 from editbench.mirrors import mirror_of, told
-from editbench.names import LABEL, LABEL_RULE, shown
-from editbench.objects import address_of
+from editbench.names import LABEL, LABEL_RULE, address_of, shown
 from editbench.placement import leaf_of, place_editor
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of

@@ -22,7 +22,8 @@ from editbench.cli import app
 from editbench.durable import StorageError
 from editbench.heartbeats import Heartbeat
 from editbench.mirrors import Mirror
-from editbench.objects import Objects, address_of
+from editbench.names import address_of
+from editbench.objects import Objects
 from editbench.store import RunStore
 from editbench.types import EditbenchError
 
@@ -42,6 +43,8 @@ CREDENTIALS = {
 @pytest.fixture(scope="module")
 def server():
     """A local S3; asked for things with `server("kill", pid=…)`."""
+    from s3fs import S3FileSystem
+
     with pytest.MonkeyPatch.context() as patch:
         process = subprocess.Popen([sys.executable, SERVER], stdout=subprocess.PIPE, text=True)
         address = f"http://127.0.0.1:{int(process.stdout.readline())}"
@@ -55,6 +58,7 @@ def server():
 
         Objects("s3://bucket")._files.mkdir("bucket")
         yield ask
+        S3FileSystem.clear_instance_cache()
         process.kill()
         process.wait()
         process.stdout.close()
@@ -200,12 +204,13 @@ def test_verbs_take_addresses(place, here, capsys, tmp_path):
     assert json.loads(merged.get("run.json"))["merged_from"] == [place]
 
 
-def test_nothing_to_read_is_told(place, capsys):
+def test_what_cannot_be_read_or_written_there_is_told(place, here, capsys):
     Objects(place).put("records/suite/label.jsonl", b"")
     for arguments, expected in (
         (["board", f"{place}/other"], "no run and no record file"),
         (["board", place], "a leaderboards folder: copy it here"),
         (["report", place], "give --output-dir"),
+        (["board", str(here), "--csv", f"{place}/board.csv"], "only runs go into object stores"),
     ):
         code, text = cli(capsys, *arguments)
         assert code == 2 and expected in text
@@ -438,6 +443,7 @@ def test_a_segment_is_written_once_whoever_thinks_that_it_is_its_turn(place):
         ("az://container/run", "az:// is not known to have exclusive creation"),
         ("file:///tmp/run", "give the path alone"),
         ("s3a://bucket/run", "s3a:// is not known"),
+        ("s3://bucket/run[first=6]", "an address may not have * ? [ ]"),
         ("gcss://bucket/run", "unknown protocol 'gcss', expected s3 or gs"),
     ],
 )

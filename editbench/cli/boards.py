@@ -78,7 +78,7 @@ def report(
     """Write the pages: the gallery of a run, or the site of a leaderboards folder."""
     from editbench.leaderboards import write_site
     from editbench.mirrors import here
-    from editbench.objects import address_of
+    from editbench.names import address_of
 
     if output_dir is None and (address := address_of(path)):
         raise EditbenchError(f"{address}: give --output-dir, the folder of this machine for the pages")

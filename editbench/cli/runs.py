@@ -179,7 +179,7 @@ def merge(
 ) -> None:
     """Merge the shards of one run (`--shard i/n`) that were made in different directories."""
     from editbench.merge import merge_runs
-    from editbench.objects import address_of
+    from editbench.names import address_of
 
     missing = merge_runs(output_dir, runs)
     place = address_of(output_dir) or output_dir
