@@ -210,6 +210,7 @@ def test_what_cannot_be_read_or_written_there_is_told(place, here, capsys):
         (["board", f"{place}/other"], "no run and no record file"),
         (["board", place], "a leaderboards folder: copy it here"),
         (["report", place], "give --output-dir"),
+        (["demo", "--output-dir", place], "the demo writes pages too"),
         (["board", str(here), "--csv", f"{place}/board.csv"], "only runs go into object stores"),
     ):
         code, text = cli(capsys, *arguments)
@@ -315,6 +316,20 @@ def test_damaged_lines_and_records_are_moved_aside_in_the_store(place, here):
     assert objects.get("quarantine/records.jsonl") is not None
     assert objects.get("records.jsonl") == (here / "records.jsonl").read_bytes()
     assert lines[number] not in objects.get("journal/1-of-1.jsonl")
+
+
+def test_what_was_moved_aside_is_not_there_any_more_even_if_nothing_is_made_again(place):
+    run = eb.run("recolor", output_dir=place, **SMALL)
+    objects, sha256 = Objects(place), run.records().records[0].edit_sha256
+    for name in (f"edits/{sha256}.png", "records.jsonl"):
+        objects.put(name, b"damaged")
+    forget()
+    store = RunStore(Path(place))
+    assert not store.has_edit(sha256, pixels=False)
+    store.open_journal("1-of-1")
+    store.close()
+    assert objects.get(f"edits/{sha256}.png") is None and objects.get("records.jsonl") is None
+    assert set(objects.names("quarantine")) == {f"quarantine/{sha256}.png", "quarantine/records.jsonl"}
 
 
 # ------------------------------------------------------------------------------------------------------- one writer

@@ -23,7 +23,10 @@ def demo(
 ) -> None:
     """Run every control and classical editor on both built-in suites and print the boards. No network, no GPU."""
     from editbench.demo import run_demo
+    from editbench.names import address_of
 
+    if address := address_of(output_dir):
+        raise EditbenchError(f"{address}: the demo writes pages too: give a path of this machine")
     run_demo(output_dir or Path("runs/full" if full else "runs/demo"), full)
 
 
