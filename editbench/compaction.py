@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 
 from editbench.cells import Cell
-from editbench.durable import storing, write_whole
+from editbench.durable import storing
 from editbench.record_files import format_records
 from editbench.records import Header
 from editbench.store import RunStore
@@ -43,7 +43,7 @@ def compact(store: RunStore, header: Header, cells: Iterable[Cell | None]) -> bo
         if not store.has_written(sha256, header):
             store.append([{"type": "records", "sha256": sha256}])
             spool.seek(0)
-            write_whole(store.records_path, iter(lambda: spool.read(1 << 20), b""))
+            store.write(store.records_path, iter(lambda: spool.read(1 << 20), b""))
     return True
 
 

@@ -17,6 +17,7 @@ from editbench.config import executor_kind
 from editbench.durable import write_whole
 from editbench.execute import MUTATES_INPUT
 from editbench.loops import Run, carry_out, differing_repeats
+from editbench.mirrors import told
 from editbench.placement import is_isolated
 from editbench.plan import Plan
 from editbench.published import PublishedCell
@@ -59,8 +60,8 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
     for warning in (*plan.warnings, *(plan.drift if score else ())):
         console.print(Text(f"warning: {printable(warning)}"))
     if citation := getattr(plan.suite, "citation", ""):
-        told = f"data of {plan.suite.name}: licence {plan.suite.licence}; cite {citation}"
-        console.print(Text(printable(told)), soft_wrap=True)
+        terms = f"data of {plan.suite.name}: licence {plan.suite.licence}; cite {citation}"
+        console.print(Text(printable(terms)), soft_wrap=True)
     steps = carry_out(plan, edit, score)
     label, notices = plan.header.editor.label, plan.store.notices
     shown = noticed = 0
@@ -69,7 +70,7 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
         try:
             for step in steps:
                 for notice in notices[noticed:]:
-                    console.print(Text(f"warning: {printable(notice)}"), soft_wrap=True)
+                    console.print(Text(f"warning: {printable(told(notice))}"), soft_wrap=True)
                 noticed = len(notices)
                 note = f"{step.failed} failed" if step.failed else ""
                 progress.update(task, completed=step.done, total=step.total, note=note)
@@ -84,7 +85,7 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
         finally:
             steps.close()
             for notice in notices[noticed:]:
-                console.print(Text(f"warning: {printable(notice)}"), soft_wrap=True)
+                console.print(Text(f"warning: {printable(told(notice))}"), soft_wrap=True)
     return False
 
 
@@ -97,7 +98,7 @@ def describe_plan(plan: Plan, json: bool) -> None:
         "editor": f"{plan.header.editor.spec}, mask access {plan.header.editor.mask_access}, {_place(plan)}",
         "edits": f"{plan.total} ({plan.config.repeats} of every scenario), seed {plan.config.seed}",
         "metrics": ", ".join(plan.metrics),
-        "output": str(plan.store.path),
+        "output": told(str(plan.store.path)),
         "disk": f"about {needed / 1e6:,.1f} MB needed, {free / 1e6:,.0f} MB free",
     }
     if json:
@@ -137,7 +138,7 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
     given_up = file.columns.statuses.count("not_run")
     if json:
         facts = {
-            "run": str(plan.store.path),
+            "run": told(str(plan.store.path)),
             "suite": board.suite.name,
             "label": row.editor.label,
             "statuses": dict(row.statuses),
@@ -168,7 +169,7 @@ def summarise(plan: Plan, json: bool, interrupted: bool, scored: bool = True) ->
     if plan.config.same_seed:
         what = f"in {len(differing)} of {len(plan.suite)} scenarios" if differing else "in no scenario"
         print(f"repeats with one seed differ {what}" + (": the editor is not deterministic" if differing else ""))
-    print(f"run:     {plan.store.path}")
+    print(f"run:     {told(str(plan.store.path))}")
     for line in _next(plan, row, given_up, interrupted, scored):
         print(line)
     return row.failed, given_up
@@ -184,9 +185,9 @@ def _next(plan: Plan, row: Row, given_up: int, interrupted: bool, scored: bool) 
         yield "next:    the other shards, into the same --output-dir, or into others and then"
         yield "         editbench merge OUTPUT_DIR RUN RUN …"
     elif not scored:
-        yield f"next:    editbench score {plan.store.path}"
+        yield f"next:    editbench score {told(str(plan.store.path))}"
     else:
-        yield f"next:    editbench report {plan.store.path}     (the pictures behind the numbers)"
+        yield f"next:    editbench report {told(str(plan.store.path))}     (the pictures behind the numbers)"
 
 
 def _reasons(file: RecordFile, status: str) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from editbench.names import address_of
 from editbench.types import EditbenchError
 
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
@@ -36,8 +37,11 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     The temporary file is locked for as long as it is written, which tells it from what a killed process has left.
 
     Raises:
+        EditbenchError: for an address, `s3://…`.
         StorageError: naming the path.
     """
+    if address := address_of(path):
+        raise EditbenchError(f"{address}: only runs go into object stores: give a path of this machine")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storing(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)

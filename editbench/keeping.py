@@ -88,7 +88,7 @@ class Keeper:
     def _is_intact(self, sha256: str) -> bool:
         if sha256 in self._intact:
             return True
-        if not self._plan.store.has_edit(sha256):
+        if not self._plan.store.edits.has_edit(sha256):
             return False
         if len(self._intact) < REMEMBERED:
             self._intact.add(sha256)
@@ -164,6 +164,6 @@ class Keeper:
     def _keep(self, page: _Page) -> None:
         store = self._plan.store
         for sha256, edit in page.edits.items():
-            store.write_edit(sha256, edit)
+            store.edits.write_edit(sha256, edit)
         places = store.append(page.events)
         self._ledger.wrote(*places, page.events, page.numbers)

@@ -18,6 +18,7 @@ from editbench.durable import StorageError
 from editbench.editing import executor_of
 from editbench.keeping import Keeper
 from editbench.ledger import Ledger
+from editbench.mirrors import told
 from editbench.names import LABEL
 from editbench.plan import Plan, in_order, make_plan, numbers_of
 from editbench.pool import Pool, seats_of
@@ -26,7 +27,7 @@ from editbench.record_files import RecordFile
 from editbench.space import check_space
 from editbench.specs import slug
 from editbench.store import RunStore
-from editbench.types import AnyEditor, EditStatus, Metric
+from editbench.types import AnyEditor, EditbenchError, EditStatus, Metric
 from editbench.work import Alone, Crew
 
 if TYPE_CHECKING:
@@ -112,11 +113,15 @@ def run(
     if not isinstance(editor, str) and config.label is None:
         label = named if LABEL.fullmatch(named) else slug(named).strip("_@.-")
         config = replace(config, label=label or "editor")
-    plan = make_plan(config, None if isinstance(editor, str) else editor, metrics)
-    for _ in carry_out(plan):
-        pass
+    try:
+        plan = make_plan(config, None if isinstance(editor, str) else editor, metrics)
+        for _ in carry_out(plan):
+            pass
+    except EditbenchError as error:
+        error.args = (told(str(error)),)
+        raise
     for notice in plan.store.notices:
-        warnings.warn(notice, stacklevel=2)
+        warnings.warn(told(notice), stacklevel=2)
     return Run(plan.store.path)
 
 
@@ -186,8 +191,8 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
             compact(store, plan.header, (ledger.cell(number, checked=False) for number in in_order(plan)))
     except StorageError as error:
         raise StorageError(
-            f"{error}; {ledger.known} of {plan.total} edits are safe in {store.path}: mend that, and issue the same "
-            "command again"
+            f"{error}; {ledger.known} of {plan.total} edits are safe in {told(str(store.path))}: mend that, and issue "
+            "the same command again"
         ) from error
     finally:
         if keeper is not None:

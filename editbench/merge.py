@@ -12,6 +12,7 @@ from editbench.cells import Cell, Key
 from editbench.compaction import compact
 from editbench.config import RunConfig
 from editbench.differences import changed_fields
+from editbench.names import address_of
 from editbench.plan import chosen_suite
 from editbench.records import Header
 from editbench.store import RunStore
@@ -51,7 +52,7 @@ def merge_runs(output_dir: Path, runs: Sequence[Path]) -> list[str]:
         header,
         {
             "config": {**details["config"], "shard": "1/1", "output_dir": None},
-            "merged_from": [str(path) for path in runs],
+            "merged_from": [address_of(path) or str(path) for path in runs],
             "canaries": sorted({line for store in stores for line in store.read_run().get("canaries", ())}),
         },
     )
@@ -96,8 +97,8 @@ def _copy(target: RunStore, cells: Found) -> None:
     events: list[dict[str, object]] = []
     for (scenario_id, repeat), (cell, store) in cells.items():
         sha256 = cell.edit["edit_sha256"]
-        if sha256 is not None and not target.edit_path(sha256).exists():
-            target.write_edit(sha256, store.read_edit(sha256))
+        if sha256 is not None and not target.edits.path_of(sha256).exists():
+            target.edits.write_edit(sha256, store.edits.read_edit(sha256))
         signatures = {spec: signature for spec, (signature, _) in cell.values.items()}
         values = {spec: value for spec, (_, value) in cell.values.items()}
         score = {

@@ -19,6 +19,8 @@ FORMULA = ("=", "+", "-", "@")
 """A cell that begins so is a formula to a spreadsheet (CWE-1236)."""
 NAME_RULE = "text without control characters that does not begin with any of = + - @"
 LONGEST_NAME = 4096
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}([^/].*)")
+"""What names an object store, `s3://bucket/prefix`; a Path has taken one of the slashes away."""
 
 
 def is_plain(text: str) -> bool:
@@ -31,6 +33,12 @@ def is_plain(text: str) -> bool:
 def is_name(text: str) -> bool:
     """Whether a text may be a cell of a table: plain, and no formula."""
     return len(text) <= LONGEST_NAME and not text.startswith(FORMULA) and is_plain(text)
+
+
+def address_of(path: object) -> str | None:
+    """Return the address `protocol://…` that a text, or the path that was made of it, stands for; None for a path."""
+    match = ADDRESS.fullmatch(str(path))
+    return None if match is None else f"{match[1]}://{match[2].rstrip('/')}"
 
 
 _short = reprlib.Repr()

@@ -18,7 +18,8 @@ from editbench.editors import answers_sha256, code_sha256
 from editbench.limits import Limits, memory_bytes
 from editbench.metrics import describe, load_metrics
 from editbench.metrics.canaries import drift
-from editbench.names import LABEL, LABEL_RULE, shown
+from editbench.mirrors import mirror_of, told
+from editbench.names import LABEL, LABEL_RULE, address_of, shown
 from editbench.placement import leaf_of, place_editor
 from editbench.records import EditorInfo, Header, SuiteInfo
 from editbench.registry import spec_of
@@ -82,13 +83,21 @@ def make_plan(
     Raises:
         EditbenchError: for anything that is wrong, before the first edit.
     """
-    probe(Path(config.output_dir or "runs"))
+    _probe(Path(config.output_dir or "runs"))
     plan = load_plan(config, editor, metrics)
     refuse_changed(plan.store, plan.suite)
     plan.store.refuse_another(plan.header)
     loaded = {**plan.metrics, **_recorded_metrics(plan.store, plan.metrics)}
     header = replace(plan.header, metrics={name: describe(metric) for name, metric in loaded.items()})
     return replace(plan, config=replace(config, metrics=",".join(loaded)), metrics=loaded, header=header)
+
+
+def _probe(path: Path) -> None:
+    mirror = mirror_of(path)
+    if mirror is None:
+        probe(path)
+    else:
+        mirror.objects.probe()
 
 
 def load_plan(
@@ -103,7 +112,8 @@ def load_plan(
             f"{config.editor!r} into a file and name it path.py:NAME"
         )
     here = Path.cwd()  # foreign code may change directory
-    path = here / config.output_dir if config.output_dir else None
+    given = Path(config.output_dir) if config.output_dir else None
+    path = given if given is None or address_of(given) else here / given
     check_config(config)
     code = code_sha256(config.editor if editor is None else editor)
     limits = Limits(config.timeout, memory_bytes(config.memory_limit), config.max_deaths)
@@ -231,7 +241,7 @@ def plan_of_run(path: Path, more_metrics: str | None = None, **how: Any) -> Plan
     header = store.read_header()
     probe(path)
     away = {"executor": None, "workers": None, "gpus_per_worker": 0.0}
-    there = {"output_dir": str(path), "shard": "1/1"}
+    there = {"output_dir": told(str(path)), "shard": "1/1"}
     config = RunConfig.from_mapping({**read_config(path / "run.json"), **away, **there, **how})
     check_config(config)
     added = [spec for spec in load_metrics(more_metrics or []) if spec not in header.metrics]

@@ -28,7 +28,7 @@ def move_aside(root: Path, path: Path) -> Path:
     return target
 
 
-def mend(root: Path, shard: str) -> tuple[list[str], dict[Path, Look]]:
+def mend(root: Path, shard: str, others: bool = True) -> tuple[list[str], dict[Path, Look]]:
     """Move aside what is damaged in the journals and the records of a run.
 
     Journals that other processes are writing are left to them.
@@ -36,6 +36,7 @@ def mend(root: Path, shard: str) -> tuple[list[str], dict[Path, Look]]:
     Args:
         root: the run directory.
         shard: which the caller has claimed.
+        others: whether to look at the journals of other shards.
 
     Returns:
         What was done, one line each; and the journals as they are now.
@@ -51,6 +52,8 @@ def mend(root: Path, shard: str) -> tuple[list[str], dict[Path, Look]]:
             continue
         with contextlib.ExitStack() as held:
             if path.stem != shard:
+                if not others:
+                    continue
                 try:
                     held.callback(Claim(folder, path.stem).release)
                 except StorageError:

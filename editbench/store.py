@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from editbench.cells import Cell, Key
 from editbench.claims import Claim
 from editbench.differences import changed_fields
 from editbench.durable import sha256_of, storing, sweep, write_whole
-from editbench.images import InvalidImage, check_png, verified
+from editbench.edit_files import EditFiles
+from editbench.heartbeats import Heartbeat
 from editbench.journal import Look
 from editbench.ledger import Ledger
-from editbench.png import encode_png
-from editbench.quarantine import FOLDER, mend, move_aside
+from editbench.mirrors import mirror_of
+from editbench.quarantine import FOLDER, mend
 from editbench.reading import JSON_BYTES, TooMuch, read_limited
 from editbench.record_files import RecordFile, file_of, format_records, read_records
 from editbench.records import (
@@ -27,26 +28,32 @@ from editbench.records import (
     dumps,
     loads,
 )
-from editbench.types import EditbenchError, Image
+from editbench.types import EditbenchError
 
 
 class RunStore:
     """Reads and writes one run directory (`runs/<name>/`).
 
     Args:
-        path: the directory; created on the first write.
+        path: the directory; created on the first write. Or the address of one in an object store, `s3://…`.
+
+    Raises:
+        EditbenchError: for an address of which the protocol lacks a guarantee.
+        StorageError: for an address that cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()  # an editor may change directory
+        self._mirror = mirror_of(path)
+        self.path = path.absolute() if self._mirror is None else self._mirror.folder  # an editor may change directory
         self.records_path = self.path / "records.jsonl"
         self.notices: list[str] = []
         """What became of damaged files, and what else a user should know; one line each."""
+        self.edits = EditFiles(self.path, self._mirror, self.notices)
         self._journal: Any = None
         self._opening: list[dict[str, Any]] = []
         self._seen: dict[Path, Look] = {}
         """The journals, when this shard was opened."""
-        self._claim: Claim | None = None
+        self._claim: Claim | Heartbeat | None = None
 
     # ------------------------------------------------------------------------------------------------ run.json
 
@@ -107,7 +114,13 @@ class RunStore:
         """
         self.refuse_another(header)
         run = dumps({"schema": header.schema, "header": header.to_json(), **details})
-        write_whole(self.path / "run.json", [run.encode() + b"\n"])
+        self.write(self.path / "run.json", [run.encode() + b"\n"])
+
+    def write(self, path: Path, chunks: Iterable[bytes]) -> None:
+        """Write a file of the run, whole. Raises StorageError."""
+        write_whole(path, chunks)
+        if self._mirror is not None:
+            self._mirror.put(path)
 
     # -------------------------------------------------------------------------------------------------- journal
 
@@ -124,7 +137,7 @@ class RunStore:
         """
         folder = self.path / "journal"
         path = folder / f"{shard}.jsonl"
-        self._claim = Claim(folder, shard)
+        self._claim = Claim(folder, shard) if self._mirror is None else self._mirror.open(shard)
         if self._claim.left_by is not None:
             self.notices.append(
                 f"{self.path} was last written by {self._claim.left_by}, which has not closed it: if that still runs, "
@@ -134,10 +147,12 @@ class RunStore:
             with storing(f"write {folder}"):
                 for place in (self.path, self.path / "edits", self.path / FOLDER, folder):
                     sweep(place)
-                notices, self._seen = mend(self.path, shard)
+                notices, self._seen = mend(self.path, shard, others=self._mirror is None)
                 self.notices += notices
                 self._journal = path.open("ab")
                 self._journal.truncate(self._seen[path].intact_bytes if path in self._seen else 0)
+                if self._mirror is not None:
+                    self._mirror.settle()
                 self._opening = [journal.opening(self._seen)]
         except BaseException:
             self.close()
@@ -155,6 +170,8 @@ class RunStore:
         path = Path(self._journal.name)
         if not events:
             return path, []
+        if self._claim is not None:
+            self._claim.check()
         lines = [journal.line(event) for event in (*self._opening, *events)]
         with storing(f"append to {path}"):
             self._journal.seek(0, os.SEEK_END)
@@ -162,6 +179,8 @@ class RunStore:
             self._journal.write(b"".join(lines))
             self._journal.flush()
             os.fsync(self._journal.fileno())
+        if self._mirror is not None:
+            self._mirror.append(b"".join(lines))
         offsets, self._opening = offsets[len(self._opening) :], []
         return path, offsets
 
@@ -172,6 +191,8 @@ class RunStore:
                 self._journal.close()
             self._journal = None
         if self._claim is not None:
+            if self._mirror is not None:
+                self._mirror.close()
             self._claim.release()
             self._claim = None
 
@@ -189,6 +210,8 @@ class RunStore:
             InvalidRecords: for a damaged line that is not the torn end of a journal.
             StorageError: if they cannot be read.
         """
+        if again and self._mirror is not None:
+            self._mirror.refresh()
         with storing(f"read {self.path / 'journal'}"):
             ledger.read(journal.looks(self.path / "journal") if again else self._seen, number_of)
 
@@ -237,78 +260,3 @@ class RunStore:
                 return False
             with self.records_path.open("rb") as file:
                 return file.readline() == next(format_records(header, []))
-
-    # ---------------------------------------------------------------------------------------------------- edits
-
-    def edit_path(self, sha256: str) -> Path:
-        """Where the edit with this pixel hash is kept."""
-        return self.path / "edits" / f"{sha256}.png"
-
-    def write_edit(self, sha256: str, edit: Image | bytes) -> None:
-        """Keep an edit, an image or its PNG, once, under the hash of its pixels. Raises StorageError.
-
-        What is there already and is another file is damaged: whoever sent this has found that out, or would have.
-        """
-        path, png = self.edit_path(sha256), as_png(edit)
-        with storing(f"read {path}"):
-            there = path.read_bytes() if path.exists() else None
-        if there is not None and there != png:
-            self._move_aside(path)
-        if there != png:
-            write_whole(path, [png])
-
-    def intact_png(self, sha256: str) -> bytes | None:
-        """Return the file of a kept edit if its checksums are right; a damaged one is moved to `quarantine/`.
-
-        Raises:
-            StorageError: if it cannot be read, or a damaged one cannot be moved.
-        """
-        path = self.edit_path(sha256)
-        with storing(f"read {path}"):
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                return None
-        try:
-            check_png(data)
-        except InvalidImage:
-            self._move_aside(path)
-            return None
-        return data
-
-    def has_edit(self, sha256: str) -> bool:
-        """Whether an edit is kept, and the checksums of its file are right. Errors as of `intact_png`."""
-        return self.intact_png(sha256) is not None
-
-    def find_edit(self, sha256: str) -> Image | None:
-        """Return a kept edit whose pixels have their hash; any other is moved to `quarantine/`, and None returned.
-
-        Errors as of `intact_png`.
-        """
-        if (data := self.intact_png(sha256)) is None:
-            return None
-        try:
-            return verified(data, sha256)
-        except InvalidImage:
-            self._move_aside(self.edit_path(sha256))
-            return None
-
-    def read_edit(self, sha256: str) -> Image:
-        """Return a kept edit.
-
-        Raises:
-            InvalidImage: if the file is missing, unreadable or not the image that its name says.
-        """
-        try:
-            data = self.edit_path(sha256).read_bytes()
-        except OSError as error:
-            raise InvalidImage(f"edit {sha256[:12]} is missing ({error.strerror})") from error
-        return verified(data, sha256)
-
-    def _move_aside(self, path: Path) -> None:
-        self.notices.append(f"{path} is damaged: moved to {move_aside(self.path, path)}, and made again")
-
-
-def as_png(edit: Image | bytes) -> bytes:
-    """Return an edit as PNG, as which it may come from another process."""
-    return edit if isinstance(edit, bytes) else encode_png(edit)

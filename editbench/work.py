@@ -49,7 +49,7 @@ class Alone:
     """This process does everything. Arguments as of `Work`."""
 
     def __init__(self, plan: Plan, edit: bool, score: bool) -> None:
-        self._edits = plan.store
+        self._edits = plan.store.edits
         self.work = Work(plan, edit, score)
 
     def outcomes(self, positions: Iterable[int], cells: dict[Key, Cell]) -> Iterator[Outcome]:

@@ -23,9 +23,12 @@ LAYERS = (
     ("registry", "masks", "transport", "surroundings", "lifeline", "limits", "stopping", "verdicts"),
     # L1
     ("durable",),
-    ("claims", "differences", "cells"),
+    ("differences", "cells", "objects"),
+    ("heartbeats", "shared_folders"),
+    ("claims", "mirrors"),
     ("suites", "metrics", "recipes", "journal", "stats", "provenance", "wire", "orphans", "toys"),
     ("quarantine", "ledger"),
+    ("edit_files",),
     ("editors", "store", "published"),
     # L2
     ("execute",),

@@ -88,7 +88,7 @@ def run(editor, path, **options):
 def levels(path):
     store = RunStore(path)
     return {
-        key[0]: int(store.read_edit(cell.edit["edit_sha256"])[0, 0, 0])
+        key[0]: int(store.edits.read_edit(cell.edit["edit_sha256"])[0, 0, 0])
         for key, cell in store.cells().items()
         if cell.edit["edit_status"] == "ok"
     }

@@ -66,7 +66,7 @@ def journal(path, *batches, shard="1-of-1"):
 
 def keep(store, array):
     """Keep an edit; return the hash of its pixels."""
-    store.write_edit(pixels_sha256(array), array)
+    store.edits.write_edit(pixels_sha256(array), array)
     return pixels_sha256(array)
 
 
@@ -398,8 +398,8 @@ def test_equal_images_share_a_file_and_others_do_not(tmp_path):
     hashes = [keep(store, array) for array in (image(1), image(1).copy(), image(2), image(1).reshape(8, 6, 3))]
     assert hashes[0] == hashes[1] == pixels_sha256(image(1)) and len(set(hashes)) == 3
     assert {path.name for path in (tmp_path / "edits").iterdir()} == {f"{sha256}.png" for sha256 in hashes}
-    assert (store.read_edit(hashes[2]) == image(2)).all()
-    assert store.read_edit(hashes[3]).shape == (8, 6, 3)
+    assert (store.edits.read_edit(hashes[2]) == image(2)).all()
+    assert store.edits.read_edit(hashes[3]).shape == (8, 6, 3)
 
 
 def test_an_edit_that_is_kept_is_not_written_again(tmp_path, monkeypatch):
@@ -413,26 +413,26 @@ def test_a_damaged_missing_or_exchanged_edit_is_found_when_it_is_read(tmp_path):
     store = RunStore(tmp_path)
     generator = np.random.default_rng(0)
     sha256 = keep(store, generator.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    path = store.edit_path(sha256)
+    path = store.edits.path_of(sha256)
     whole = path.read_bytes()
-    pixels = store.read_edit(sha256)
+    pixels = store.edits.read_edit(sha256)
     for position in range(0, len(whole), 5):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
         try:
-            found = store.read_edit(sha256)
+            found = store.edits.read_edit(sha256)
         except InvalidImage:
             continue
         assert (found == pixels).all(), "a damage that is not found must not have touched a pixel"
     for size in (0, 10, len(whole) // 2):
         path.write_bytes(whole[:size])
         with pytest.raises(InvalidImage):
-            store.read_edit(sha256)
-    path.write_bytes(store.edit_path(keep(store, image(3))).read_bytes())
+            store.edits.read_edit(sha256)
+    path.write_bytes(store.edits.path_of(keep(store, image(3))).read_bytes())
     with pytest.raises(InvalidImage, match=f"edit {sha256[:12]} is damaged: its pixels have another hash"):
-        store.read_edit(sha256)
+        store.edits.read_edit(sha256)
     path.unlink()
     with pytest.raises(InvalidImage, match=f"edit {sha256[:12]} is missing"):
-        store.read_edit(sha256)
+        store.edits.read_edit(sha256)
 
 
 # ---------------------------------------------------------------------------------------------------- run.json

@@ -75,11 +75,12 @@ def reporter(name: str) -> Callable[[Command], Command]:
                 raise typer.Exit(130) from None
             except Exception as error:
                 from editbench.durable import StorageError
+                from editbench.mirrors import told
 
                 if _debug:
                     traceback.print_exc()
                 if isinstance(error, EditbenchError):
-                    print(f"{name}: {printable(str(error))}", file=sys.stderr)
+                    print(f"{name}: {printable(told(str(error)))}", file=sys.stderr)
                     raise typer.Exit(4 if isinstance(error, StorageError) else 2) from None
                 print(f"{name}: internal error: {type(error).__name__}: {printable(str(error))}", file=sys.stderr)
                 print(f"Run `{name} --debug …` to see where, and please report it.", file=sys.stderr)

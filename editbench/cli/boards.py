@@ -31,7 +31,9 @@ def board(
 ) -> None:
     """Compare runs: print the board; or regenerate (or --check) the CSVs and pages of a leaderboards folder."""
     from editbench import console, leaderboards
+    from editbench.mirrors import here
 
+    paths = [here(path) for path in paths]
     if by is None and wide is None and len(paths) == 1 and leaderboards.is_folder(paths[0]):
         if check:
             stale = leaderboards.check(paths[0], with_published)
@@ -68,12 +70,19 @@ def group_by(text: str | None) -> GroupBy | None:
 @reported
 def report(
     path: Annotated[Path, typer.Argument(help="A run directory or a leaderboards folder.")],
-    output_dir: Annotated[Path | None, typer.Option(help="Where to write.", show_default="PATH/report")] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write; of s3://… and gs://… it has to be given.", show_default="PATH/report"),
+    ] = None,
 ) -> None:
     """Write the pages: the gallery of a run, or the site of a leaderboards folder."""
     from editbench.leaderboards import write_site
+    from editbench.mirrors import here
+    from editbench.names import address_of
 
-    print(write_site(path, output_dir or path / "report"))
+    if output_dir is None and (address := address_of(path)):
+        raise EditbenchError(f"{address}: give --output-dir, the folder of this machine for the pages")
+    print(write_site(here(path), output_dir or path / "report"))
 
 
 @app.command()

@@ -40,6 +40,7 @@ def compare(
     from editbench import compare as comparing
     from editbench.compare.power import needs
     from editbench.durable import write_whole
+    from editbench.mirrors import here
     from editbench.records import dumps
     from editbench.report import comparison as written
     from editbench.report.comparison_terminal import comparison_parts, needs_parts
@@ -49,6 +50,7 @@ def compare(
         raise EditbenchError("--difference says what to find with --power: give both")
     if html is not None and power:
         raise EditbenchError("--html writes the page of a comparison, --power plans one: give one of them")
+    paths = [here(path) for path in paths]
     runs = comparing.load_runs(paths)
     asked = None if metrics is None else split_list(metrics)
     parts = [] if power else [part.strip() for part in slices.split(",") if part.strip()]

@@ -23,7 +23,10 @@ def demo(
 ) -> None:
     """Run every control and classical editor on both built-in suites and print the boards. No network, no GPU."""
     from editbench.demo import run_demo
+    from editbench.names import address_of
 
+    if address := address_of(output_dir):
+        raise EditbenchError(f"{address}: the demo writes pages too: give a path of this machine")
     run_demo(output_dir or Path("runs/full" if full else "runs/demo"), full)
 
 
@@ -76,7 +79,9 @@ Workers = Annotated[
     typer.Option(help="Processes, each with an editor of its own.", show_default="as many as fit"),
 ]
 GpusPerWorker = Annotated[float | None, typer.Option(help="GPUs that Ray sets aside for each worker.")]
-OutputDir = Annotated[str | None, typer.Option(help="Run directory.", show_default="runs/<suite>/<label>")]
+OutputDir = Annotated[
+    str | None, typer.Option(help="Run directory, or s3://… or gs://….", show_default="runs/<suite>/<label>")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show the plan, edit nothing.")]
 
 
@@ -158,9 +163,10 @@ def score(
 ) -> None:
     """Evaluate metrics on the edits of a run; what is already evaluated is kept."""
     from editbench.console import follow, summarise
+    from editbench.mirrors import here
     from editbench.plan import plan_of_run
 
-    plan = plan_of_run(run, metrics, executor=executor, workers=workers)
+    plan = plan_of_run(here(run), metrics, executor=executor, workers=workers)
     interrupted = follow(plan, edit=False)
     summarise(plan, json, interrupted)
     if interrupted:
@@ -175,10 +181,12 @@ def merge(
 ) -> None:
     """Merge the shards of one run (`--shard i/n`) that were made in different directories."""
     from editbench.merge import merge_runs
+    from editbench.names import address_of
 
     missing = merge_runs(output_dir, runs)
+    place = address_of(output_dir) or output_dir
     if missing:
         shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-        print(f"{output_dir}: {len(missing)} scenarios are missing: {shown}", file=sys.stderr)
+        print(f"{place}: {len(missing)} scenarios are missing: {shown}", file=sys.stderr)
         raise typer.Exit(3)
-    print(f"{output_dir}: complete, {output_dir / 'records.jsonl'} is written")
+    print(f"{place}: complete, {place}/records.jsonl is written")

@@ -30,17 +30,21 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check a run against its suite, its files and its own values, scoring its edits again. Exit 5 if it fails."""
+    from editbench.mirrors import here, mirror_of, told
     from editbench.records import dumps
     from editbench.verify import verdict_lines, verify_run, write_verdict
 
     if recompute != "all" and not recompute.isdecimal():
         raise EditbenchError(f"--recompute {recompute}, expected a whole number or all")
     count = None if recompute == "all" else int(recompute)
-    verdict = verify_run(path, count, beacon, regenerate, against or (), trust_code)
+    path = here(path, edits=True)
+    verdict = verify_run(path, count, beacon, regenerate, [here(other) for other in against or ()], trust_code)
     for line in [dumps(asdict(verdict))] if json else map(printable, verdict_lines(path, verdict)):
-        print(line)
+        print(told(line))
     if write:
         written = write_verdict(path, verdict)
+        if (mirror := mirror_of(path)) is not None:
+            mirror.put(written)
         if not json:
-            print(printable(str(written)))
+            print(printable(told(str(written))))
     raise typer.Exit(5 if verdict.problems else 0)

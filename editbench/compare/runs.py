@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench.differences import differences
+from editbench.mirrors import told
 from editbench.record_files import RecordFile, read_records
 from editbench.records import Header
 from editbench.same_suite import check_same_scenarios
@@ -68,7 +69,7 @@ def load_runs(paths: Sequence[Path]) -> list[Compared]:
     files = [_read(path) for path in paths]
     labels = Counter(file.header.editor.label for file in files)
     return [
-        Compared(label if labels[label] == 1 else f"{label} ({path})", file)
+        Compared(label if labels[label] == 1 else f"{label} ({told(str(path))})", file)
         for path, file in zip(paths, files, strict=True)
         for label in [file.header.editor.label]
     ]

@@ -14,11 +14,11 @@ from typing import Any
 from editbench.cells import Cell, Key
 from editbench.config import RunConfig
 from editbench.differences import differences
+from editbench.edit_files import as_png
 from editbench.images import InvalidImage, verified
 from editbench.plan import Plan, load_plan, scoring_plan
 from editbench.records import Header
 from editbench.scoring import lacks_value
-from editbench.store import as_png
 from editbench.types import EditbenchError, Image
 from editbench.work import Outcome, Work
 
@@ -87,7 +87,7 @@ def pack(plan: Plan, positions: tuple[int, ...], cells: Mapping[Key, Cell]) -> C
             return
         known[key] = cell
         sha256 = cell.edit["edit_sha256"]
-        if sha256 is not None and (png := plan.store.intact_png(sha256)) is not None:
+        if sha256 is not None and (png := plan.store.edits.intact_png(sha256)) is not None:
             kept.add(sha256)
             if read:
                 pngs[sha256] = png

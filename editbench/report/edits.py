@@ -193,13 +193,13 @@ def pictures_of(
         given = None if cell is None else cell.edit.get("given_sha256")
         before = Pictures()
         try:
-            shown = scenario.source if given is None else store.read_edit(given)
+            shown = scenario.source if given is None else store.edits.read_edit(given)
             source = thumbnail(shown)
             before = Pictures(written(source), written(overlay(source, mask)), region=written(region))
             if record.edit_sha256 is None:
                 yield before
                 continue
-            output = store.read_edit(record.edit_sha256)
+            output = store.edits.read_edit(record.edit_sha256)
         except InvalidImage as error:
             yield replace(before, problem=str(error))
             continue

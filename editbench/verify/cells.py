@@ -42,7 +42,7 @@ def check_cell(
     if record.edit_sha256 is None:
         return None, problems
     try:
-        output = plan.store.read_edit(record.edit_sha256)
+        output = plan.store.edits.read_edit(record.edit_sha256)
         shown = given(plan, Task(scenario, record.repeat, 0), cells).shown
         if output.shape != shown.source.shape:
             raise InvalidImage(f"is of shape {output.shape}, the source of {shown.source.shape}")
@@ -58,7 +58,7 @@ def foreign_values(plan: Plan, record: Record) -> list[str]:
 
 def given(plan: Plan, task: Task, cells: Mapping[Key, Cell]) -> Task:
     """Return a task as the editor was given it: a later turn of own outputs begins with the output before."""
-    return task if plan.chains is None else plan.chains.given(task, cells, plan.store)
+    return task if plan.chains is None else plan.chains.given(task, cells, plan.store.edits)
 
 
 def without_edit(plan: Plan, scenario: Scenario, record: Record) -> Mapping[str, Value]:

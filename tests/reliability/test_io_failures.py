@@ -49,7 +49,7 @@ def safe(folder):
     store = RunStore(folder / "run")
     cells = store.cells() if (folder / "run" / "journal").exists() else {}
     for cell in cells.values():
-        store.read_edit(cell.edit["edit_sha256"])
+        store.edits.read_edit(cell.edit["edit_sha256"])
     return set(cells)
 
 
