@@ -1,8 +1,9 @@
 """Two ways to one result, against each other: in one process, in turns, in processor time.
 
-With `--table` (`tox -e bench`) the ratios go to docs/speed.md, between its two markers.
+With `--table` (`tox -e bench`) ratios and figures go to docs/speed.md, each kind between its two markers.
 """
 
+import json
 import math
 import platform
 import resource
@@ -14,7 +15,10 @@ from pathlib import Path
 import pytest
 
 TABLE = Path(__file__).parents[2] / "docs" / "speed.md"
-BEGIN, END = "<!-- ratios -->\n", "<!-- end of ratios -->\n"
+HEADS = {
+    "ratios": "| what | ours, ms | peer | its, ms | ratio | |\n|---|---|---|---|---|---|\n",
+    "figures": "| what | measured | bound |\n|---|---|---|\n",
+}
 
 
 @pytest.fixture
@@ -37,12 +41,18 @@ def race(request, one_thread):
                 best[name] = min(best[name], clock() - start)
         for peer in peers:
             ratio = best[peer] / best["ours"]
-            row = (what, peer, 1000 * best["ours"], 1000 * best[peer], ratio, note)
-            request.node.user_properties.append(("ratio", row))
+            row = (what, f"{1000 * best['ours']:.3g}", peer, f"{1000 * best[peer]:.3g}", f"{ratio:.2g}", note)
+            request.node.user_properties.append(("ratios", row))
         ratios = {peer: best[peer] / best["ours"] for peer in peers}
         assert least is None or min(ratios.values()) >= least, ratios
 
     return measure
+
+
+@pytest.fixture
+def figure(request):
+    """Return what keeps a row of the other table: what was measured, how much it was, and its bound."""
+    return lambda what, measured, bound: request.node.user_properties.append(("figures", (what, measured, bound)))
 
 
 @pytest.fixture
@@ -63,30 +73,54 @@ def race_programs(race):
     return measure
 
 
+@pytest.fixture(scope="session")
+def write_suite():
+    """Return what writes a suite of photographs into a folder, and returns its lines.
+
+    They have 512×512 pixels, are cut out elsewhere each, and have a disc as mask.
+    """
+    import numpy as np
+    from PIL import Image as Pillow
+    from skimage import data
+
+    from editbench.images import resize
+
+    def write(folder, count):
+        folder.mkdir()
+        pictures = [data.astronaut(), data.coffee(), data.chelsea()]
+        rows, columns = np.mgrid[:512, :512]
+        Pillow.fromarray((rows - 256) ** 2 + (columns - 256) ** 2 < 112**2).save(folder / "mask.png")
+        common, lines = {"mask": "mask.png", "instruction": "Go."}, []
+        for index in range(count):
+            picture = pictures[index % 3]
+            side = 200 + 7 * (index % 13)
+            cut = np.ascontiguousarray(picture[index % 60 : index % 60 + side, index % 90 : index % 90 + side])
+            Pillow.fromarray(resize(cut, 512, 512)).save(folder / f"{index}.png")
+            lines.append({"id": f"s{index}", "source": f"{index}.png", "cluster": f"c{index % 3}", **common})
+        (folder / "scenarios.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return lines
+
+    return write
+
+
 def pytest_addoption(parser):
     parser.addoption("--table", action="store_true", help="keep the ratios in docs/speed.md")
 
 
 def pytest_terminal_summary(terminalreporter, config):
     reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, ())]
-    rows = [tuple(kept) for report in reports for name, kept in report.user_properties if name == "ratio"]
-    if not rows:
-        return
-    lines = [
-        f"{machine()}\n\n",
-        "| what | ours, ms | peer | its, ms | ratio | |\n",
-        "|---|---|---|---|---|---|\n",
-        *(
-            f"| {what} | {mine:.3g} | {peer} | {its:.3g} | {ratio:.2g} | {note} |\n"
-            for what, peer, mine, its, ratio, note in rows
-        ),
-    ]
-    terminalreporter.section("ratios")
-    terminalreporter.write("".join(lines))
+    kept = [(kind, row) for report in reports for kind, row in report.user_properties if kind in HEADS]
+    tables = {}
+    for kind in dict.fromkeys(kind for kind, _ in kept):
+        lines = "".join(f"| {' | '.join(row)} |\n" for found, row in kept if found == kind)
+        tables[kind] = f"{machine()}\n\n{HEADS[kind]}{lines}"
+        terminalreporter.section(kind)
+        terminalreporter.write(tables[kind])
     if config.getoption("--table") and not terminalreporter.stats.get("failed"):
-        text = TABLE.read_text()
-        before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-        TABLE.write_text(before + "".join(lines) + after)
+        for kind, table in tables.items():
+            before, rest = TABLE.read_text().split(f"<!-- {kind} -->\n")
+            after = rest.split(f"<!-- end of {kind} -->\n")[1]
+            TABLE.write_text(f"{before}<!-- {kind} -->\n{table}<!-- end of {kind} -->\n{after}")
 
 
 def machine():

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import time
 import zlib
 from itertools import pairwise
 
@@ -122,31 +124,6 @@ def test_clip_score(race, photograph):
     )
 
 
-def write_suite(folder, count):
-    """Photographs of 512×512, each cut out elsewhere, with a disc as mask."""
-    folder.mkdir()
-    pictures = [data.astronaut(), data.coffee(), data.chelsea()]
-    rows, columns = np.mgrid[:SIDE, :SIDE]
-    Pillow.fromarray((rows - 256) ** 2 + (columns - 256) ** 2 < 112**2).save(folder / "mask.png")
-    lines = []
-    for index in range(count):
-        picture = pictures[index % 3]
-        side = 200 + 7 * (index % 13)
-        cut = np.ascontiguousarray(picture[index % 60 : index % 60 + side, index % 90 : index % 90 + side])
-        Pillow.fromarray(resize(cut, SIDE, SIDE)).save(folder / f"{index}.png")
-        lines.append(
-            {
-                "id": f"s{index}",
-                "source": f"{index}.png",
-                "mask": "mask.png",
-                "instruction": "Go.",
-                "cluster": f"c{index % 3}",
-            }
-        )
-    (folder / "scenarios.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return [json.loads(line) for line in (folder / "scenarios.jsonl").read_text().splitlines()]
-
-
 def bare_loop(folder, lines, out):
     """The loop that everybody writes: decode, edit, encode, score, a line of JSON; nothing is checked or kept safe."""
     metrics = load_metrics(PIXELS)
@@ -164,7 +141,7 @@ def bare_loop(folder, lines, out):
             values.write(json.dumps({"id": line["id"], **row}) + "\n")
 
 
-def test_harness(race, tmp_path):
+def test_harness(race, write_suite, tmp_path):
     """`identity` with five pixel metrics, everything from the command on: loading, checks, journal, records, fsync."""
     lines = write_suite(tmp_path / "suite", 24)
     names = iter(range(10**6))
@@ -177,12 +154,11 @@ def test_harness(race, tmp_path):
         for _ in carry_out(plan):
             pass
 
-    race(
-        "a run of 24 scenarios, `identity`, five pixel metrics, 512×512",
-        ours,
-        {"bare loop": lambda: bare_loop(tmp_path / "suite", lines, tmp_path / f"bare{next(names)}")},
-        least=1 / 1.5,
-    )
+    bare = {"bare loop": lambda: bare_loop(tmp_path / "suite", lines, tmp_path / f"bare{next(names)}")}
+    what = "a run of 24 scenarios, `identity`, five pixel metrics, 512×512"
+    race(what, ours, bare, least=1 / 1.5)
+    if (os.cpu_count() or 1) > 1:  # 1.5 times the floor, which is half a loop on each of two cores
+        race(f"{what}, seconds of a clock", ours, bare, least=2 / 1.5, clock=time.perf_counter)
 
 
 def test_intervals(race):

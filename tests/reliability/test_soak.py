@@ -198,10 +198,10 @@ def test_a_soak_with_a_faulty_editor_ends_complete_with_every_record_right(tmp_p
     assert len(edits) == count, "no sample is edited twice"
     assert alive(tmp_path) == [] and list((tmp_path / "temporary").iterdir()) == []
     assert not list(tmp_path.rglob("*.tmp"))
-    if long:  # what is known of every edit is kept, and nothing else
+    if long:  # some twenty bytes a line say where the journal tells of it
         first, last = memory[2], memory[9]
         grown = (last - first) / (0.7 * count / SHARDS)
-        assert grown < 3_000, f"{grown:.0f} bytes an edit"
+        assert grown < 500, f"{grown:.0f} bytes an edit"
     figure("soak: samples under a faulty editor", count, count)
     figure("soak: planned faults, each charged to its sample", faults, faults)
 
