@@ -113,6 +113,17 @@ def test_a_long_journal(tiny, race):
     race("the same, and its records written", lambda: resumed(True), floor, least=0.03)
 
 
+SPINNING = "sum(number * number for number in range(20_000_000))"
+
+
+def seconds_of(count):
+    """Elapsed time of so many processes that do nothing but add."""
+    start = time.monotonic()
+    spinning = [subprocess.Popen([sys.executable, "-c", SPINNING]) for _ in range(count)]
+    assert [process.wait() for process in spinning] == [0] * count
+    return time.monotonic() - start
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two processes need two cores")
 def test_two_workers_score_nearly_twice_as_fast_as_one(tmp_path, write_suite, figure):
     """From the first scored sample to the last: what a process takes to start is in nobody's rate."""
@@ -122,13 +133,15 @@ def test_two_workers_score_nearly_twice_as_fast_as_one(tmp_path, write_suite, fi
     for _ in carry_out(made):
         pass
     metrics = ",".join(f"ssim:region={region}" for region in ("all", "keep", "band", "edit"))
-    best = {1: 0.0, 2: 0.0}
+    best, capacities = {1: 0.0, 2: 0.0}, []
     for turn, workers in enumerate((1, 2, 1, 2)):
         copy = shutil.copytree(tmp_path / "run", tmp_path / f"run{turn}")
         plan = plan_of_run(copy, metrics, executor="processes", workers=workers)
         steps = [(step.done, time.monotonic()) for step in carry_out(plan, edit=False)]
         (first, start), (last, end) = steps[0], steps[-1]
         best[workers] = max(best[workers], (last - first) / (end - start))
-    ratio = best[2] / best[1]
-    figure("two workers' rate of scoring, to that of one", f"{ratio:.2f}", "1.8 or more")
-    assert ratio >= 1.8, best
+        capacities.append(2 * seconds_of(1) / seconds_of(2))
+    ratio, capacity = best[2] / best[1], min(2.0, max(capacities))
+    figure("two workers' rate of scoring, to that of one", f"{ratio:.2f}", "1.8 where the machine has two idle cores")
+    figure("two processes' rate of adding numbers, to that of one", f"{capacity:.2f}", "")
+    assert ratio >= 0.9 * capacity, (best, capacities)
