@@ -10,6 +10,7 @@ import time
 
 import orjson
 import pytest
+import tiny_suite
 
 from editbench.config import RunConfig
 from editbench.loops import carry_out
@@ -18,51 +19,13 @@ from editbench.store import RunStore
 
 pytestmark = pytest.mark.slow
 
-PICTURES = 50
-
-TINY = f"""
-import numpy as np
-from dataclasses import dataclass
-from typing import ClassVar
-from editbench.types import Content, Scenario
-
-def content(number):
-    mask = np.zeros((64, 64), bool)
-    mask[16:48, 16:48] = True
-    return Content(np.random.default_rng(number % {PICTURES}).integers(0, 256, (64, 64, 3), np.uint8), mask)
-
-@dataclass(frozen=True)
-class Tiny:
-    count: int
-    licence: ClassVar[str] = "CC0-1.0"
-
-    @property
-    def name(self):
-        return f"tiny@1:count={{self.count}}"
-
-    @property
-    def identity(self):
-        return f"{{self.count:064d}}"
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        if index >= self.count:
-            raise IndexError(index)
-        return Scenario(f"{{index:07d}}", f"c{{index % {PICTURES}}}", "noise", "Go.", lambda: content(index))
-
-    def __iter__(self):
-        return (self[index] for index in range(self.count))
-"""
-
 WATCHED = """
 import json, psutil, sys
 from editbench.config import RunConfig
 from editbench.loops import carry_out
 from editbench.plan import make_plan
 
-suite = "tiny.py:Tiny:count=" + sys.argv[1]
+suite = "tiny.py:Tiny:size=64,count=" + sys.argv[1]
 plan = make_plan(RunConfig(suite, "identity", metrics="mae:region=keep", output_dir="run"))
 resident = {step.done: psutil.Process().memory_info().rss for step in carry_out(plan)}
 print(json.dumps(resident))
@@ -71,7 +34,7 @@ print(json.dumps(resident))
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    (tmp_path / "tiny.py").write_text(TINY)
+    shutil.copy(tiny_suite.__file__, tmp_path / "tiny.py")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -96,7 +59,9 @@ def lines_of(path):
 def test_a_long_journal(tiny, race):
     """The floor parses each line and hashes it, once; a resume reads journal, edits' checksums and records."""
     count = 5000
-    plan = make_plan(RunConfig(f"tiny.py:Tiny:count={count}", "identity", metrics="mae:region=keep", output_dir="run"))
+    plan = make_plan(
+        RunConfig(f"tiny.py:Tiny:size=64,count={count}", "identity", metrics="mae:region=keep", output_dir="run")
+    )
     for _ in carry_out(plan):
         pass
     journal, records = tiny / "run" / "journal" / "1-of-1.jsonl", RunStore(tiny / "run").records_path

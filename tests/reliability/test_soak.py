@@ -3,12 +3,15 @@
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
 
 import psutil
 import pytest
+import tiny_suite
+from tiny_suite import PICTURES, picture
 
 from editbench.images import pixels_sha256
 from editbench.journal import events
@@ -17,54 +20,6 @@ from editbench.store import RunStore
 SHARDS = 2
 TIMEOUT = 1.0
 KILL_EVERY = (1.5, 3.0)
-PICTURES = 50
-
-TINY = f"""
-from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
-
-from editbench.types import Content, Scenario
-
-
-def picture(number):
-    return np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
-
-
-def content(number):
-    mask = np.zeros((16, 16), bool)
-    mask[4:12, 4:12] = True
-    return Content(picture(number % {PICTURES}), mask)
-
-
-@dataclass(frozen=True)
-class Tiny:
-    count: int
-
-    licence: ClassVar[str] = "CC0-1.0"
-
-    @property
-    def name(self):
-        return f"tiny@1:count={{self.count}}"
-
-    @property
-    def identity(self):
-        return f"{{self.count:064d}}"
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        if index >= self.count:
-            raise IndexError(index)
-        name = f"{{index:06d}}"
-        return Scenario(name, f"c{{index % {PICTURES}}}", "noise", f"Edit {{name}}.", lambda: content(index))
-
-    def __iter__(self):
-        return (self[index] for index in range(self.count))
-"""
-
 FAULTY = """
 import hashlib
 import os
@@ -104,10 +59,11 @@ EXPECTED = {
 }
 
 
-def defined(text):
+def planned_fault():
+    """The function by which the editor draws its faults."""
     space = {"__name__": "soak"}
-    exec(compile(text, "soak", "exec"), space)
-    return space
+    exec(compile(FAULTY, "soak", "exec"), space)
+    return space["fault"]
 
 
 def workers_of(process):
@@ -121,7 +77,7 @@ def workers_of(process):
 
 def soak(folder, count, seed):
     """Run all shards at once and kill workers until they end; return codes, kills, and resident bytes by tenth."""
-    (folder / "tiny.py").write_text(TINY)
+    shutil.copy(tiny_suite.__file__, folder / "tiny.py")
     (folder / "faulty.py").write_text(FAULTY)
     (folder / "temporary").mkdir()
     argv = ["run", "--suite", f"tiny.py:Tiny:count={count}", "--editor", "faulty.py:edit", "--label", "faulty"]
@@ -180,10 +136,10 @@ def test_a_soak_with_a_faulty_editor_ends_complete_with_every_record_right(tmp_p
     errors = (tmp_path / "err1").read_text()[-2000:]
     assert codes == [0] * SHARDS, errors
     assert kills >= 1
-    fault, picture = defined(FAULTY)["fault"], defined(TINY)["picture"]
-    good = [pixels_sha256(255 - picture(number)) for number in range(PICTURES)]
+    fault = planned_fault()
+    good = [pixels_sha256(255 - picture(number, 16)) for number in range(PICTURES)]
     records = RunStore(tmp_path / "run").records().records
-    assert [record.scenario_id for record in records] == [f"{index:06d}" for index in range(count)]
+    assert [record.scenario_id for record in records] == [f"{index:07d}" for index in range(count)]
     faults = 0
     for index, record in enumerate(records):
         kind = fault(f"Edit {record.scenario_id}.")
@@ -207,8 +163,8 @@ def test_a_soak_with_a_faulty_editor_ends_complete_with_every_record_right(tmp_p
 
 
 def test_the_plan_of_faults_has_the_shares_that_it_should():
-    fault = defined(FAULTY)["fault"]
-    kinds = [fault(f"Edit {index:06d}.") for index in range(20_000)]
+    fault = planned_fault()
+    kinds = [fault(f"Edit {index:07d}.") for index in range(20_000)]
     shares = {kind: kinds.count(kind) / 200 for kind in EXPECTED}
     for kind, percent in {"raise": 1, "hang": 0.5, "exit": 0.1, "segfault": 0.1, "size": 1}.items():
         assert abs(shares[kind] - percent) < 0.25 * percent + 0.02, shares
