@@ -119,6 +119,19 @@ def test_a_torn_line_that_the_file_system_filled_with_zeros_is_cut_off(tmp_path)
         assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a")]
 
 
+def test_of_several_damaged_lines_at_the_end_all_but_the_last_are_moved_aside_as_they_are(tmp_path):
+    path = journal(tmp_path, [START, edit("a")], [edit("b")], [edit("c")])
+    lines = [line.replace(b'"cluster":"c"', b'"cluster":"x"') for line in path.read_bytes().splitlines(keepends=True)]
+    good = path.read_bytes()[: sum(map(len, lines[:3]))]
+    path.write_bytes(good + lines[3] + lines[4])
+    store = RunStore(tmp_path)
+    store.open_journal("1-of-1")
+    store.close()
+    assert "damaged line 4 moved to" in store.notices[0]
+    assert (tmp_path / "quarantine" / path.name).read_bytes() == lines[3]
+    assert path.read_bytes() == good
+
+
 def test_any_flipped_bit_before_the_last_line_is_found_with_file_and_line(tmp_path):
     path = journal(tmp_path, [START, edit("a", seconds=0.25)], [edit("b")], [edit("c")])
     whole = path.read_bytes()
