@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PILImage
 
 import editbench as eb
 import editbench.journal
@@ -420,6 +421,19 @@ def test_an_edit_that_is_kept_is_not_written_again(tmp_path, monkeypatch):
     sha256 = keep(store, image(1))
     monkeypatch.setattr(os, "replace", full)
     assert keep(store, image(1)) == sha256
+
+
+def test_an_edit_that_another_version_has_packed_otherwise_is_not_called_damaged(tmp_path):
+    store = RunStore(tmp_path)
+    sha256 = keep(store, image(1))
+    path = store.edits.path_of(sha256)
+    PILImage.fromarray(image(1)).save(path, compress_level=9)
+    theirs = path.read_bytes()
+    keep(store, image(1))
+    assert path.read_bytes() == theirs and not store.notices
+    PILImage.fromarray(image(2)).save(path)
+    keep(store, image(1))
+    assert (store.edits.read_edit(sha256) == image(1)).all() and "is damaged" in store.notices[0]
 
 
 def test_a_damaged_missing_or_exchanged_edit_is_found_when_it_is_read(tmp_path):
