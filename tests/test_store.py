@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import resource
@@ -16,6 +17,7 @@ from editbench.compaction import compact
 from editbench.config import RunConfig
 from editbench.durable import StorageError, write_whole
 from editbench.images import InvalidImage, pixels_sha256
+from editbench.ledger import Ledger
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
 from editbench.plan import make_plan
@@ -265,6 +267,42 @@ def test_compacted_records_are_sorted_and_hash_as_those_of_the_journal(tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------------- lock
+
+
+def test_what_a_shard_writes_after_another_wrote_the_records_is_newer_than_they_are(tmp_path):
+    first, second = RunStore(tmp_path), RunStore(tmp_path)
+    first.open_journal("1-of-2")
+    first.append([START, edit("a"), score("a", 0.1)])
+    second.open_journal("2-of-2")
+    second.append([START, edit("b"), score("b", 0.2), {"type": "records", "sha256": "c" * 64}])
+    first.append([edit("a", reason="again"), score("a", 0.3)])
+    first.close()
+    second.close()
+    ledger = Ledger()
+    with contextlib.closing(ledger):
+        ledger.read(editbench.journal.looks(tmp_path / "journal"), lambda key: "ab".index(key[0]))
+        assert (ledger.known, ledger.records) == (2, None)
+
+
+def test_records_that_another_shard_writes_while_this_one_is_opened_stay(tmp_path, monkeypatch):
+    journal(tmp_path, [START, edit("a"), score("a", 0.1)])
+    store, other, look = RunStore(tmp_path), RunStore(tmp_path), editbench.journal.look
+    assert compacted(store)
+    other.open_journal("1-of-2")
+    other.append([START, edit("a", reason="again"), score("a", 0.3)])
+
+    def long_look(path):
+        found = look(path)
+        if path.stem == "1-of-2":
+            monkeypatch.setattr(editbench.journal, "look", look)
+            compact(other, HEADER, other.cells().values())
+        return found
+
+    monkeypatch.setattr(editbench.journal, "look", long_look)
+    store.open_journal("2-of-2")
+    store.close()
+    other.close()
+    assert not store.notices and store.records().records[0].reason == "again"
 
 
 def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path):
