@@ -83,9 +83,11 @@ def follow(plan: Plan, edit: bool = True, score: bool = True) -> bool:
         except KeyboardInterrupt:
             return True
         finally:
-            steps.close()
-            for notice in notices[noticed:]:
-                console.print(Text(f"warning: {printable(told(notice))}"), soft_wrap=True)
+            try:
+                steps.close()
+            finally:
+                for notice in notices[noticed:]:
+                    console.print(Text(f"warning: {printable(told(notice))}"), soft_wrap=True)
     return False
 
 

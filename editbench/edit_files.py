@@ -31,17 +31,19 @@ class EditFiles:
     def write_edit(self, sha256: str, edit: Image | bytes) -> None:
         """Keep an edit, an image or its PNG, once, under the hash of its pixels. Raises StorageError.
 
-        What is there already and is another file is damaged: whoever sent this has found that out, or would have.
+        What is there already and is another file is looked at: another machine or version may have packed the same
+        pixels otherwise. If it is not them, it is damaged, and moved to `quarantine/`.
         """
         path, png = self.path_of(sha256), as_png(edit)
         with storing(f"read {path}"):
             there = path.read_bytes() if path.exists() else None
-        if there is not None and there != png:
+        if there is not None:
+            if there == png or _shows(there, sha256):
+                return
             self._move_aside(path)
-        if there != png:
-            write_whole(path, [png])
-            if self._mirror is not None:
-                self._mirror.put(path)
+        write_whole(path, [png])
+        if self._mirror is not None:
+            self._mirror.put(path)
 
     def intact_png(self, sha256: str) -> bytes | None:
         """Return the file of a kept edit if its checksums are right; a damaged one is moved to `quarantine/`.
@@ -102,6 +104,15 @@ class EditFiles:
         if self._mirror is not None:
             self._mirror.move_aside(path, target)
         self._notices.append(f"{path} is damaged: moved to {target}, and made again")
+
+
+def _shows(data: bytes, sha256: str) -> bool:
+    """Whether a file has the pixels with this hash."""
+    try:
+        verified(data, sha256)
+    except InvalidImage:
+        return False
+    return True
 
 
 def as_png(edit: Image | bytes) -> bytes:

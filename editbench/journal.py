@@ -80,10 +80,11 @@ def look(path: Path) -> Look:
     intact, torn = 0, False
     with path.open("rb") as file:
         for number, (offset, text) in enumerate(lines(file, os.fstat(file.fileno()).st_size)):
-            if torn:
-                damaged.append(number - 1)
             if not text.endswith(b"\n") and len(text) < LINE_BYTES:
                 break
+            if torn:
+                damaged.append(number - 1)
+                intact = offset  # it is kept until it is moved aside
             event = event_text(text)
             torn = event is None
             if event is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,6 +55,7 @@ class Keeper:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="editbench-keeper", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # the interpreter stops such threads before it closes what nobody has closed
 
     def settled(self, position: int) -> Cell | None:
         """Return a cell for which nothing is left to do, told without a look at its scenario; None for any other.
@@ -135,9 +137,12 @@ class Keeper:
         self._check()
 
     def close(self) -> None:
-        """Write what is waiting, if that still works, and end the thread."""
-        self._waiting.put(None)
-        self._thread.join()
+        """Write what is waiting, and end the thread. Raises as `keep` does."""
+        atexit.unregister(self.close)
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+        self._check()
 
     def _recall(self, key: Key, position: int) -> None:
         if (cell := self._ledger.cell(position)) is not None:

@@ -65,6 +65,8 @@ class Ledger:
                 what = f"scenario {shown(scenario_id)}, repeat {repeat}"
                 raise InvalidRecords(f"{path}: {what} is not in the suite") from None
             self._add(number, kind, path, offset)
+        if len({*self._paths}) > 1:  # shards that ran at once: what is read before the records may be newer
+            self.records = None
 
     def wrote(
         self, path: Path, offsets: Sequence[int], events: Sequence[Mapping[str, Any]], numbers: Mapping[Key, int]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from array import array
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +143,6 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
     canaries = {"canaries": list(plan.drift)} if score else {}
     shard = f"{index}-of-{count}"
     crew: Crew | None = None
-    keeper: Keeper | None = None
     ledger = Ledger()
     try:
         check_space(plan)
@@ -157,32 +157,8 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         path, offsets = store.append([start])
         store.read_into(ledger, numbers_of(plan))
         ledger.wrote(path, offsets, [start], {})
-        keeper = Keeper(plan, ledger, edit, score)
-        waves = _waves(plan, index, count)
-        total = sum(map(len, waves))
-        done = failed = 0
-        for wave in waves:
-            left = array("q")
-            for position in wave:
-                if (cell := keeper.settled(position)) is None:
-                    left.append(position)
-                    continue
-                done += 1
-                failed += has_failed(cell)
-                if done % SETTLED == 0:
-                    yield Progress(done, total, failed)
-            if done:
-                yield Progress(done, total, failed)
-            if not left:
-                continue
-            for outcome in crew.outcomes(keeper.at_hand(left), keeper.cells):
-                keeper.keep(outcome)
-                if outcome.finished:
-                    done += len(outcome.finished)
-                    failed += sum(has_failed(keeper.cells[key]) for key in outcome.finished if key in keeper.cells)
-                    keeper.let_go(outcome.finished)
-                    yield Progress(done, total, failed)
-            keeper.flush()
+        with contextlib.closing(Keeper(plan, ledger, edit, score)) as keeper:  # whoever stops it is told if that fails
+            yield from _work(crew, keeper, _waves(plan, index, count))
         if count > 1:  # what other shards have written meanwhile
             ledger.close()
             ledger = Ledger()
@@ -195,14 +171,40 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
             "the same command again"
         ) from error
     finally:
-        if keeper is not None:
-            keeper.close()
         ledger.close()
         if crew is not None:
             crew.close()
         elif (executor := executor_of(plan)) is not None:
             executor.close()
         store.close()
+
+
+def _work(crew: Crew, keeper: Keeper, waves: Sequence[Sequence[int]]) -> Iterator[Progress]:
+    """Let a crew do what is left of tasks, wave by wave. Raises as `carry_out` does."""
+    total = sum(map(len, waves))
+    done = failed = 0
+    for wave in waves:
+        left = array("q")
+        for position in wave:
+            if (cell := keeper.settled(position)) is None:
+                left.append(position)
+                continue
+            done += 1
+            failed += has_failed(cell)
+            if done % SETTLED == 0:
+                yield Progress(done, total, failed)
+        if done:
+            yield Progress(done, total, failed)
+        if not left:
+            continue
+        for outcome in crew.outcomes(keeper.at_hand(left), keeper.cells):
+            keeper.keep(outcome)
+            if outcome.finished:
+                done += len(outcome.finished)
+                failed += sum(has_failed(keeper.cells[key]) for key in outcome.finished if key in keeper.cells)
+                keeper.let_go(outcome.finished)
+                yield Progress(done, total, failed)
+        keeper.flush()
 
 
 def has_failed(cell: Cell) -> bool:

@@ -64,10 +64,16 @@ def mend(root: Path, shard: str, others: bool = True) -> tuple[list[str], dict[P
             seen[path] = journal.look(path)
     records = root / "records.jsonl"
     known = {sha256 for found in seen.values() for sha256 in found.records}
-    if known and records.exists() and sha256_of(records) not in known:
+    if known and records.exists() and not _was_written(records, known):
         target = move_aside(root, records)
         notices.append(f"{records} is not what was written: moved to {target}, and written again")
     return notices, seen
+
+
+def _was_written(records: Path, known: set[str]) -> bool:
+    """Whether a record file is one of those that are known, or that another shard has written meanwhile."""
+    sha256 = sha256_of(records)
+    return sha256 in known or sha256 in journal.records_written(records.parent / "journal")
 
 
 def _mend_journal(root: Path, path: Path, found: Look) -> str:

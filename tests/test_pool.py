@@ -97,6 +97,19 @@ def test_a_run_goes_on_with_another_number_of_processes_and_scores_with_them(tmp
     assert len(values) == len(set(values)) == 18
 
 
+def test_edits_that_were_exchanged_are_made_again_by_a_pool(tmp_path):
+    config = RunConfig(SUITE, "recolor", metrics="mae:region=keep", limit=3, output_dir=str(tmp_path))
+    for _ in carry_out(make_plan(config)):
+        pass
+    one, other, *_ = sorted((tmp_path / "edits").iterdir())
+    before = one.read_bytes(), other.read_bytes()
+    one.write_bytes(before[1])
+    other.write_bytes(before[0])
+    run(tmp_path, limit=3, workers=1)
+    assert (one.read_bytes(), other.read_bytes()) == before
+    assert {path.name for path in (tmp_path / "quarantine").iterdir()} == {one.name, other.name}
+
+
 def test_chains_of_own_outputs_go_on_from_what_another_process_made(tmp_path):
     sessions = Path(__file__).with_name("test_chains.py")
     (tmp_path / "suite.py").write_text(

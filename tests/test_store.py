@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import resource
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PILImage
 
 import editbench as eb
 import editbench.journal
@@ -15,6 +17,7 @@ from editbench.compaction import compact
 from editbench.config import RunConfig
 from editbench.durable import StorageError, write_whole
 from editbench.images import InvalidImage, pixels_sha256
+from editbench.ledger import Ledger
 from editbench.loops import carry_out
 from editbench.merge import merge_runs
 from editbench.plan import make_plan
@@ -117,6 +120,19 @@ def test_a_torn_line_that_the_file_system_filled_with_zeros_is_cut_off(tmp_path)
     for tail in (b"\0" * 100, b"\0" * 100 + b"\n", whole[before:-40] + b"\0" * 39 + b"\n"):
         path.write_bytes(whole[:before] + tail)
         assert list(editbench.journal.events(tmp_path / "journal")) == [START, edit("a")]
+
+
+def test_of_several_damaged_lines_at_the_end_all_but_the_last_are_moved_aside_as_they_are(tmp_path):
+    path = journal(tmp_path, [START, edit("a")], [edit("b")], [edit("c")])
+    lines = [line.replace(b'"cluster":"c"', b'"cluster":"x"') for line in path.read_bytes().splitlines(keepends=True)]
+    good = path.read_bytes()[: sum(map(len, lines[:3]))]
+    path.write_bytes(good + lines[3] + lines[4])
+    store = RunStore(tmp_path)
+    store.open_journal("1-of-1")
+    store.close()
+    assert "damaged line 4 moved to" in store.notices[0]
+    assert (tmp_path / "quarantine" / path.name).read_bytes() == lines[3]
+    assert path.read_bytes() == good
 
 
 def test_any_flipped_bit_before_the_last_line_is_found_with_file_and_line(tmp_path):
@@ -251,6 +267,42 @@ def test_compacted_records_are_sorted_and_hash_as_those_of_the_journal(tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------------- lock
+
+
+def test_what_a_shard_writes_after_another_wrote_the_records_is_newer_than_they_are(tmp_path):
+    first, second = RunStore(tmp_path), RunStore(tmp_path)
+    first.open_journal("1-of-2")
+    first.append([START, edit("a"), score("a", 0.1)])
+    second.open_journal("2-of-2")
+    second.append([START, edit("b"), score("b", 0.2), {"type": "records", "sha256": "c" * 64}])
+    first.append([edit("a", reason="again"), score("a", 0.3)])
+    first.close()
+    second.close()
+    ledger = Ledger()
+    with contextlib.closing(ledger):
+        ledger.read(editbench.journal.looks(tmp_path / "journal"), lambda key: "ab".index(key[0]))
+        assert (ledger.known, ledger.records) == (2, None)
+
+
+def test_records_that_another_shard_writes_while_this_one_is_opened_stay(tmp_path, monkeypatch):
+    journal(tmp_path, [START, edit("a"), score("a", 0.1)])
+    store, other, look = RunStore(tmp_path), RunStore(tmp_path), editbench.journal.look
+    assert compacted(store)
+    other.open_journal("1-of-2")
+    other.append([START, edit("a", reason="again"), score("a", 0.3)])
+
+    def long_look(path):
+        found = look(path)
+        if path.stem == "1-of-2":
+            monkeypatch.setattr(editbench.journal, "look", look)
+            compact(other, HEADER, other.cells().values())
+        return found
+
+    monkeypatch.setattr(editbench.journal, "look", long_look)
+    store.open_journal("2-of-2")
+    store.close()
+    other.close()
+    assert not store.notices and store.records().records[0].reason == "again"
 
 
 def test_a_second_writer_is_refused_with_the_name_of_the_first(tmp_path):
@@ -407,6 +459,19 @@ def test_an_edit_that_is_kept_is_not_written_again(tmp_path, monkeypatch):
     sha256 = keep(store, image(1))
     monkeypatch.setattr(os, "replace", full)
     assert keep(store, image(1)) == sha256
+
+
+def test_an_edit_that_another_version_has_packed_otherwise_is_not_called_damaged(tmp_path):
+    store = RunStore(tmp_path)
+    sha256 = keep(store, image(1))
+    path = store.edits.path_of(sha256)
+    PILImage.fromarray(image(1)).save(path, compress_level=9)
+    theirs = path.read_bytes()
+    keep(store, image(1))
+    assert path.read_bytes() == theirs and not store.notices
+    PILImage.fromarray(image(2)).save(path)
+    keep(store, image(1))
+    assert (store.edits.read_edit(sha256) == image(1)).all() and "is damaged" in store.notices[0]
 
 
 def test_a_damaged_missing_or_exchanged_edit_is_found_when_it_is_read(tmp_path):

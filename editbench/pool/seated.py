@@ -56,16 +56,19 @@ class Chunk:
     """Which edits of these cells are there, by the hash of their pixels."""
     pngs: Mapping[str, bytes] = field(repr=False)
     """Of these, those that are needed."""
+    _wrong: set[str] = field(default_factory=set, init=False, repr=False)
+    """Of these, those that have other pixels: what is made in their place is new."""
 
     def has_edit(self, sha256: str) -> bool:
         """Whether an edit is there; who sent this has compared the checksums of its file."""
-        return sha256 in self.kept
+        return sha256 in self.kept and sha256 not in self._wrong
 
     def find_edit(self, sha256: str) -> Image | None:
         """Return an edit that was sent along, if its pixels have that hash."""
         try:
             return self.read_edit(sha256)
         except InvalidImage:
+            self._wrong.add(sha256)
             return None
 
     def read_edit(self, sha256: str) -> Image:
