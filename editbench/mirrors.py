@@ -98,7 +98,7 @@ class Mirror:
             return False
         before = path.read_bytes() if grown else b"".join(contents[name] for name in whole)
         after = b"".join(contents[name] for name in wanted)
-        # a process that was killed while it closed the journal leaves any of the segments that are in the whole already;
+        # who was killed while it closed the journal leaves any of the segments that are in the whole already;
         # the first of others begins with the number of a session that the whole does not have
         written = not grown and bool(wanted) and contents[wanted[0]] in before
         path.write_bytes(before if written else before + after)
