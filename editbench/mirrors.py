@@ -98,8 +98,10 @@ class Mirror:
             return False
         before = path.read_bytes() if grown else b"".join(contents[name] for name in whole)
         after = b"".join(contents[name] for name in wanted)
-        # a process that was killed while it closed the journal leaves segments that are in the whole already
-        path.write_bytes(before if not grown and before.endswith(after) else before + after)
+        # who was killed while it closed the journal leaves any of the segments that are in the whole already;
+        # the first of others begins with the number of a session that the whole does not have
+        written = not grown and bool(wanted) and contents[wanted[0]] in before
+        path.write_bytes(before if written else before + after)
         self._journals[shard] = version, segments
         return True
 

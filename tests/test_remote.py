@@ -243,6 +243,26 @@ def test_a_run_killed_at_its_nth_object_is_finished_by_the_same_command(place, s
     assert not Objects(place).names("claims")
 
 
+@pytest.mark.parametrize("left", [(1, 2, 3), (3,), (1, 3), (1, 2)])
+def test_segments_that_are_left_of_a_journal_that_was_put_whole_are_not_read_again(place, left):
+    """Removing thousands takes several requests, which may be answered in any order, and a process may be killed."""
+    store = RunStore(Path(place))
+    store.open_journal("1-of-1")
+    for number in range(3):
+        store.append([{"type": "start", "signatures": {}, "made_with": number}])
+    segments = Objects(place).get_all([f"journal/1-of-1/{number:08}.jsonl" for number in left])
+    store.close()
+    for name, data in segments.items():
+        Objects(place).put(name, data)
+    assert [json.loads(line)["event"]["made_with"] for line in journal_of(place).splitlines()[1:]] == [0, 1, 2]
+    store = RunStore(Path(place))
+    store.open_journal("1-of-1")
+    store.append([{"type": "start", "signatures": {}, "made_with": 3}])
+    assert len(journal_of(place).splitlines()) == 4 + 2
+    store.close()
+    assert len(journal_of(place).splitlines()) == 4 + 2
+
+
 def test_a_store_that_is_busy_for_a_while_is_waited_for(place, server, here):
     server("fail", how="503", puts=9, count=2)
     eb.run("recolor", output_dir=place, **SMALL)
