@@ -46,11 +46,21 @@ def test_failures_cost_half_a_chunk_each_and_are_as_many_as_the_law_says(name, c
 
 def test_the_time_of_a_pool_is_work_and_what_is_away_after_failures():
     """In the long run a node is there for its mean life of each mean life and replacement."""
-    fleet = plan.Fleet(512, 8.0, node_hours=10)
+    fleet = plan.Fleet(512, 8.0, chunk=32, node_hours=0.5)
     made = plan.in_one_pool(10**8, fleet, seed=2)
-    there = 36000 / (36000 + fleet.replace + fleet.start)
+    there = 1800 / (1800 + fleet.replace + fleet.start)
     work = (10**8 * fleet.edit + made.lost_gpu_seconds) / fleet.gpus
+    assert made.lost_gpu_seconds > 0.05 * 10**8 * fleet.edit
     assert made.seconds == pytest.approx(work / there, rel=0.01)
+
+
+def test_the_time_of_shards_is_work_and_what_is_away_after_failures():
+    fleet = plan.Fleet(512, 8.0, chunk=32, node_hours=0.5)
+    made = plan.in_shards(10**7, fleet, seed=2)
+    away = plan.GPUS_A_NODE * made.nodes_lost * (fleet.replace + fleet.start) + fleet.gpus * fleet.start
+    assert made.lost_gpu_seconds > 0.05 * 10**7 * fleet.edit
+    assert made.gpu_seconds == pytest.approx(10**7 * fleet.edit + made.lost_gpu_seconds + away)
+    assert made.seconds > made.gpu_seconds / fleet.gpus
 
 
 def test_a_pool_that_waits_for_its_writer_loses_no_time_to_failures():
@@ -80,7 +90,7 @@ def test_every_cost_is_measured_by_the_code_there_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(unit_costs, "DISTINCT", 16)
     monkeypatch.setattr(unit_costs, "MANY", 1000)
-    monkeypatch.setattr(unit_costs, "EDIT_SECONDS", 0.05)
+    monkeypatch.setattr(unit_costs, "ANSWER_SECONDS", 0.05)
     costs = unit_costs.measure(tmp_path)
     assert costs.keys() == plan.MEASURED.keys()
     assert costs["syncs"] == 3, "an edit, its folder, and the journal"

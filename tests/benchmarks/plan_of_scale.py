@@ -210,6 +210,7 @@ def results(costs):
         "GPU hours done twice",
         "edits done twice",
         "left after three losses",
+        "writing node lost",
     )
     rows = []
     for gpus in GPUS:
@@ -236,6 +237,7 @@ def results(costs):
                         number(outcome.lost_gpu_seconds / 3600),
                         number(outcome.lost_gpu_seconds / edit),
                         f"{thrice:.0e}" if thrice else "0",
+                        number(outcome.seconds / 3600 / NODE_HOURS) if by == "a pool" else "",
                     )
                 )
     return table(head, rows)
