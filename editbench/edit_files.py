@@ -87,11 +87,19 @@ class EditFiles:
         Raises:
             InvalidImage: if the file is missing, unreadable or not the image that its name says.
         """
+        return verified(self._read(sha256), sha256)
+
+    def verified_png(self, sha256: str) -> bytes:
+        """Return the file of a kept edit, whose pixels have their hash. Raises InvalidImage as `read_edit` does."""
+        data = self._read(sha256)
+        verified(data, sha256)
+        return data
+
+    def _read(self, sha256: str) -> bytes:
         try:
-            data = self._fetched(sha256).read_bytes()
+            return self._fetched(sha256).read_bytes()
         except OSError as error:
             raise InvalidImage(f"edit {sha256[:12]} is missing ({error.strerror})") from error
-        return verified(data, sha256)
 
     def _fetched(self, sha256: str) -> Path:
         path = self.path_of(sha256)

@@ -98,7 +98,7 @@ def _copy(target: RunStore, cells: Found) -> None:
     for (scenario_id, repeat), (cell, store) in cells.items():
         sha256 = cell.edit["edit_sha256"]
         if sha256 is not None and not target.edits.path_of(sha256).exists():
-            target.edits.write_edit(sha256, store.edits.read_edit(sha256))
+            target.edits.write_edit(sha256, store.edits.verified_png(sha256))
         signatures = {spec: signature for spec, (signature, _) in cell.values.items()}
         values = {spec: value for spec, (_, value) in cell.values.items()}
         score = {

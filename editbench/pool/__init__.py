@@ -9,7 +9,7 @@ is given out again.
 from __future__ import annotations
 
 import os
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
@@ -116,10 +116,13 @@ class Pool:
         that waited behind it.
         """
         self._exhausted = False
+        given: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
+        for seat, _, positions in self._given.values():  # once, for there may be thousands of seats
+            given[seat].append(positions)
         for _ in range(AHEAD):
             for seat in self._ready:
-                at_hand = [given for at, _, given in self._given.values() if at == seat]
-                alone = any(self._lost[given[0]] for given in at_hand)
+                at_hand = given[seat]
+                alone = any(self._lost[positions[0]] for positions in at_hand)
                 if alone or len(at_hand) >= AHEAD or (self._again and at_hand):
                     continue
                 positions = self._again.popleft() if self._again else tuple(islice(todo, self._chunk))
@@ -128,6 +131,7 @@ class Pool:
                     return
                 chunk = pack(self._plan, positions, cells)
                 self._given[self._seats[seat].do(chunk)] = seat, self._processes[seat], positions
+                at_hand.append(positions)
 
     def _take(self, future: Future[Any], cells: dict[Key, Cell]) -> Iterator[Outcome]:
         seat, process, positions = self._given.pop(future)
