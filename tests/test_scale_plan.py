@@ -88,6 +88,7 @@ def test_every_cost_is_measured_by_the_code_there_is(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(PROGRAM.parent))
     import unit_costs
 
+    monkeypatch.setattr(unit_costs, "PIXELS", "mae:region=keep,seam")
     monkeypatch.setattr(unit_costs, "DISTINCT", 16)
     monkeypatch.setattr(unit_costs, "MANY", 1000)
     monkeypatch.setattr(unit_costs, "ANSWER_SECONDS", 0.05)

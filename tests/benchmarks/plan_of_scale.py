@@ -175,13 +175,13 @@ MEASURED = {
     "pool seconds, 512 seats": "the same, 512",
     "pool seconds, 4096 seats": "the same, 4096",
     "journal reading seconds": "to read its lines of the journal",
-    "index bytes": "to know where they are, and of its name: resident",
+    "index bytes": "to know where they are, and of its name: memory",
     "check seconds": "to compare the checksums of its file, on resume",
     "compaction seconds": "to compact",
     "merge seconds": "to merge two shards: decode, hash, write",
-    "merged cell bytes": "for `merge` to know it: resident",
+    "merged cell bytes": "for `merge` to know it: memory",
     "board seconds": "to read its record and put it on a board",
-    "board bytes": "for the board to know it: resident",
+    "board bytes": "for the board to know it: memory",
 }
 """What `unit_costs.measure` returns."""
 
@@ -300,10 +300,12 @@ def main():
         f"{unit_costs.MANY:,}, {EDITS / unit_costs.MANY:,.0f} times; a pool's giving for some seconds.\n\n"
         f"{measured(costs)}{table(ASSUMED_HEAD, ASSUMED)}{results(costs)}{storage(costs)}{bends(costs)}"
     )
-    print(section)
+    print(section, end="")
     if options.table:
         text = PAGE.read_text()
-        PAGE.write_text(text[: text.index(BEGIN) + len(BEGIN)] + section + text[text.index(END) :])
+        PAGE.write_text(
+            text[: text.index(BEGIN) + len(BEGIN)] + section.rstrip("\n") + "\n\n" + text[text.index(END) :]
+        )
 
 
 if __name__ == "__main__":

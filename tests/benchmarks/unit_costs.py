@@ -3,7 +3,6 @@
 import gc
 import os
 import pickle
-import sys
 import threading
 import time
 import tracemalloc
@@ -90,19 +89,18 @@ class Photographs:
 def measure(folder):
     """Return {name: figure}; a folder of its own is filled, and takes some 100 MB."""
     (folder / "photographs.py").write_text(SUITE)
-    costs = {}
-    with patch.object(sys, "path", [*sys.path]):
-        costs |= of_records(folder)
-        costs |= {f"pool seconds, {seats} seats": of_pool(folder, seats) for seats in SEATS}
-        costs |= of_worker(folder)
-        costs |= of_writer(folder)
-        costs |= of_merge(folder)
-    return costs
+    return {
+        **of_records(folder),
+        **{f"pool seconds, {seats} seats": of_pool(folder, seats) for seats in SEATS},
+        **of_worker(folder),
+        **of_writer(folder),
+        **of_merge(folder),
+    }
 
 
-def plan_of(folder, name, count, editor="jpeg", metrics=PIXELS, **options):
+def plan_of(folder, name, count, editor="jpeg", metrics=None, **options):
     suite = f"{folder / 'photographs.py'}:Photographs:count={count}"
-    return make_plan(RunConfig(suite, editor, metrics=metrics, output_dir=str(folder / name), **options))
+    return make_plan(RunConfig(suite, editor, metrics=metrics or PIXELS, output_dir=str(folder / name), **options))
 
 
 @contextmanager
@@ -260,7 +258,7 @@ def of_pool(folder, seats):
 
 
 def of_records(folder):
-    """What a line of a long journal costs to read, to compact, and on a board: in seconds and resident bytes."""
+    """What a line of a long journal costs to read, to compact, and on a board: in seconds and bytes of memory."""
     plan = plan_of(folder, "long", MANY)
     templates = [outcome.events for outcome in outcomes(plan, range(8))[0]]
     store = plan.store
