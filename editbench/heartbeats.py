@@ -81,10 +81,15 @@ class Heartbeat:
         self._number, self._name, self._text = last + 1, self._name_of(last + 1), _claim()
         if not place.create(self._name, self._text):
             raise EditbenchError(f"{place.address} is being written by another process, which has just begun")
-        if _numbered(place.names(self._folder)).keys() - {*held, last + 1}:
-            place.delete([self._name])
-            raise EditbenchError(f"{place.address} is being written by another process, which has just begun")
-        place.delete([self._name_of(number) for number in sorted(held)])
+        try:
+            if _numbered(place.names(self._folder)).keys() - {*held, last + 1}:
+                raise EditbenchError(f"{place.address} is being written by another process, which has just begun")
+            place.delete([self._name_of(number) for number in sorted(held)])
+        except BaseException:  # whoever comes next is not to wait for it to lapse
+            _released.add(self._text)
+            with contextlib.suppress(StorageError):
+                place.delete([self._name])
+            raise
         self._lost, self._seen = False, time.time()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)

@@ -160,9 +160,10 @@ def carry_out(plan: Plan, edit: bool = True, score: bool = True) -> Generator[Pr
         with contextlib.closing(Keeper(plan, ledger, edit, score)) as keeper:  # whoever stops it is told if that fails
             yield from _work(crew, keeper, _waves(plan, index, count))
         if count > 1:  # what other shards have written meanwhile
+            whole = Ledger()
+            store.read_into(whole, numbers_of(plan), again=True)
             ledger.close()
-            ledger = Ledger()
-            store.read_into(ledger, numbers_of(plan), again=True)
+            ledger = whole
         if ledger.known == plan.total and not (ledger.records and store.has_written(ledger.records, plan.header)):
             compact(store, plan.header, (ledger.cell(number, checked=False) for number in in_order(plan)))
     except StorageError as error:

@@ -48,3 +48,17 @@ def test_a_program_that_ends_in_the_middle_of_a_run_ends_and_keeps_what_was_fini
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60)
     assert [event["type"] for event in events(tmp_path / "run" / "journal")] == ["start", "edit", "score"]
+
+
+def test_edits_are_safe_where_the_journals_of_other_shards_cannot_be_read(tmp_path, monkeypatch):
+    plan = plan_of(tmp_path, shard="1/2")
+    read_into = plan.store.read_into
+
+    def failing(ledger, number_of, again=False):
+        if again:
+            raise StorageError("cannot read the journal: Input/output error")
+        read_into(ledger, number_of)
+
+    monkeypatch.setattr(plan.store, "read_into", failing)
+    with pytest.raises(StorageError, match="Input/output error; 3 of 6 edits are safe"):
+        list(carry_out(plan))

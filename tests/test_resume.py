@@ -1,5 +1,6 @@
 """A command that is issued again goes on where it stopped, and never passes old results off as new ones."""
 
+import contextlib
 import json
 import math
 import os
@@ -102,6 +103,20 @@ def test_a_resume_refuses_other_pixels(tmp_path):
         PILImage.fromarray(255 - grain).save(folder / f"{name}.png")
     with pytest.raises(EditbenchError, match=r"other pixels|is not what it was|holds another run"):
         eb.run("identity", **options)
+
+
+@pytest.mark.parametrize("index", [1, 2])
+def test_any_shard_of_a_long_run_refuses_other_pixels(tmp_path, monkeypatch, index):
+    monkeypatch.setattr("editbench.keeping.DECODED", 4)
+    (tmp_path / "data").mkdir()
+    for shade in (100, 200):
+        for name in "abcd":
+            PILImage.new("RGB", (32, 32), (shade, shade, ord(name))).save(tmp_path / "data" / f"{name}.png")
+        lines = [json.dumps({"id": name, "source": f"{name}.png", "instruction": "Go."}) for name in "abcd"]
+        (tmp_path / "data" / "scenarios.jsonl").write_text("\n".join(lines) + "\n")
+        options = {"suite": f"folder:{tmp_path / 'data'}", "metrics": [MAE], "shard": f"{index}/2"}
+        with pytest.raises(EditbenchError, match="other pixels") if shade == 200 else contextlib.nullcontext():
+            eb.run("identity", output_dir=str(tmp_path / "run"), **options)
 
 
 # --------------------------------------------------------------------------------------------------------- score

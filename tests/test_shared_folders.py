@@ -103,6 +103,24 @@ def test_a_lapsed_claim_is_taken_over_and_its_owner_stops(shared, tmp_path, monk
     assert "b" * 64 in journal and "c" * 64 not in journal
 
 
+def test_a_claim_that_could_not_be_completed_is_in_nobodys_way(shared, tmp_path, monkeypatch):
+    names = SharedFolder.names
+
+    def failing(self, below=""):
+        if list((self._path / "claims" / "1-of-1").glob("*")):
+            raise StorageError("cannot list claims: Stale file handle")
+        return names(self, below)
+
+    with monkeypatch.context() as patch, pytest.raises(StorageError, match="Stale file handle"):
+        patch.setattr(SharedFolder, "names", failing)
+        RunStore(tmp_path / "run").open_journal("1-of-1")
+    assert not [path for path in (tmp_path / "run" / "claims").rglob("*") if path.is_file()]
+    other_machine(monkeypatch)
+    other = RunStore(tmp_path / "run")
+    other.open_journal("1-of-1")
+    other.close()
+
+
 def test_a_run_there_is_the_run_that_any_folder_has(shared, tmp_path):
     run = eb.run("recolor", output_dir=str(tmp_path / "run"), **SMALL)
     assert len(run.records().records) == 2
