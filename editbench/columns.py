@@ -69,7 +69,7 @@ class Values:
 
     def detailed(self, key: str) -> Iterator[Mapping[str, Any]]:
         """Yield those details that may have a key, in the order of records."""
-        return (orjson.loads(text) for _, text in sorted(self.details.items()) if f'"{key}"' in text)
+        return (loads(text) for _, text in sorted(self.details.items()) if f'"{key}"' in text)
 
 
 class Columns(Sequence[Record]):
