@@ -136,7 +136,9 @@ class Objects:
             listed = self._files.find(self._path(below), detail=True)
         except Exception as error:
             raise self._failure("list", self.of(below), error) from error
-        return {path[len(self._root) + 1 :]: _found(info) for path, info in listed.items()}
+        # of an empty folder to which an object is added just then, s3fs returns the folder
+        objects = ((path, info) for path, info in listed.items() if info.get("type") != "directory")
+        return {path[len(self._root) + 1 :]: _found(info) for path, info in objects}
 
     def delete(self, names: Sequence[str]) -> None:
         """Remove objects, those that are not there too. Raises StorageError."""

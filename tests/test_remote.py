@@ -371,7 +371,8 @@ def test_a_second_process_is_refused_with_the_owner_and_shards_are_not(place, ca
 
 def test_the_shard_that_ends_last_writes_the_records_and_those_in_other_prefixes_are_merged(place, here, capsys):
     both = [started(place, "--shard", f"{number}/2") for number in (1, 2)]
-    assert [ended(process)[0] for process in both] == [0, 0]
+    results = [ended(process) for process in both]
+    assert [code for code, *_ in results] == [0, 0], results
     assert Objects(place).get("records.jsonl") == (here / "records.jsonl").read_bytes()
     for number in (1, 2):
         eb.run("recolor", output_dir=f"{place}/apart-{number}", shard=f"{number}/2", **SMALL)
@@ -381,6 +382,29 @@ def test_the_shard_that_ends_last_writes_the_records_and_those_in_other_prefixes
     code, text = cli(capsys, "merge", f"{place}/all", f"{place}/apart-1", f"{place}/apart-2")
     assert code == 0
     assert Objects(f"{place}/all").get("records.jsonl") == (here / "records.jsonl").read_bytes()
+
+
+def test_a_folder_that_is_no_longer_empty_when_it_is_looked_at_again_has_objects_only(place, monkeypatch):
+    """s3fs asks twice about an empty folder; what another process adds in between makes it a folder in the listing."""
+    objects = Objects(place)
+    find = objects._files.find
+
+    def find_while_another_writes(path, **options):
+        monkeypatch.setattr(objects._files, "find", find)
+        lists = objects._files._lsdir
+
+        async def list_and_write(*args, **more):
+            listed = await lists(*args, **more)
+            await objects._files._pipe_file(f"{path}/a.png", b"a")
+            return listed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(objects._files, "_lsdir", list_and_write)
+            return find(path, **options)
+
+    monkeypatch.setattr(objects._files, "find", find_while_another_writes)
+    assert objects.names("edits") == {}
+    assert [*objects.names("edits")] == ["edits/a.png"]
 
 
 def left(place, **claim):
