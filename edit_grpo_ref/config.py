@@ -12,6 +12,12 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
+WATCHING = (
+    *("output_dir", "save_every", "validate_every", "validate_on", "grid_every", "tracker"),
+    *("reward_workers", "reward_gpus"),
+)
+"""Options on which no weight depends, to the bit."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -213,8 +219,7 @@ class Settings:
         How much is written, and where, may change, and who evaluates rewards; so may the number of steps, unless the
         learning rate depends on it.
         """
-        free = {"output_dir", "save_every", "validate_every", "validate_on", "grid_every", "tracker"}
-        free |= {"reward_workers", "reward_gpus"}  # the numbers are the same to the bit
+        free = {*WATCHING}
         free |= {"steps"} if self.schedule == "constant" else set()
         mine = asdict(self)
         return [

@@ -28,6 +28,9 @@ class Witness:
         pathlib.Path(FOLDER, f"seat-{os.getpid()}.json").write_text(json.dumps(seen))
     def edit(self, requests):
         time.sleep(0.05)
+        folder, end = pathlib.Path(FOLDER), time.monotonic() + 60
+        while len([*folder.glob("wanted-*")]) > len([*folder.glob("seat-*")]) and time.monotonic() < end:
+            time.sleep(0.05)
         with open(pathlib.Path(FOLDER, f"edits-{os.getpid()}"), "a") as file:
             file.write("x" * len(requests))
         return [255 - request.source for request in requests]
@@ -67,6 +70,12 @@ def carried_out(plan, after_step=lambda step: None):
         for step in carry_out(plan):
             after_step(step)
     return (plan.store.path / "records.jsonl").read_bytes()
+
+
+def want(path, count):
+    """Let all edits wait until so many processes have an editor, or had one."""
+    for number in range(count):
+        (path / f"wanted-{number}").touch()
 
 
 def seats(path):
@@ -128,6 +137,7 @@ def test_a_machine_that_comes_later_takes_its_share(tmp_path, cluster, witness):
     def add(step):
         if not nodes and step.done >= 3:
             nodes.append(cluster.add_node(num_cpus=1))
+            want(tmp_path, 3)  # nobody goes on before its actor has come
 
     records = carried_out(plan_for(tmp_path / "run", witness, cluster, workers=3, limit=160), add)
     assert len({seat["node"] for seat in seats(tmp_path)}) == 2 and len(seats(tmp_path)) == 3
@@ -137,6 +147,7 @@ def test_a_machine_that_comes_later_takes_its_share(tmp_path, cluster, witness):
 
 def test_a_machine_that_goes_takes_nothing_with_it(tmp_path, cluster, witness):
     node = cluster.add_node(num_cpus=2, resources={"late": 1})
+    want(tmp_path, 4)
     gone = []
 
     def remove(step):

@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
-from edit_grpo_ref.config import Config, NftConfig
+from edit_grpo_ref.config import WATCHING, Config, NftConfig
 from edit_grpo_ref.options import configure
 from editbench.records import dumps
 from editbench.specs import did_you_mean, quote
@@ -21,8 +21,6 @@ from editbench.types import EditbenchError
 Part = Literal["criterion", "rest", "stress"]
 Matching = Literal["seed", "mean"]
 TRAINERS: dict[str, type[Config] | type[NftConfig]] = {"train": Config, "train-nft": NftConfig}
-WATCHING = ("output_dir", "save_every", "validate_every", "validate_on", "grid_every", "tracker")
-"""Options on which no weight depends."""
 
 
 @dataclass(frozen=True)
