@@ -83,6 +83,7 @@ def seats(path):
 
 
 def test_ray_leaves_the_bytes_of_one_process_and_loads_once_an_actor(tmp_path, cluster, witness):
+    want(tmp_path, 2)
     records = carried_out(plan_for(tmp_path / "run", witness, cluster, workers=2, limit=24))
     assert len(seats(tmp_path)) == 2
     assert sorted(tmp_path.glob("edits-*")) and sum(p.stat().st_size for p in tmp_path.glob("edits-*")) == 24
@@ -95,6 +96,7 @@ def test_an_actor_that_is_killed_costs_nothing(tmp_path, cluster, witness):
     def kill(step):
         if not killed and step.done >= 4:
             killed.append(seats(tmp_path)[0]["pid"])
+            want(tmp_path, 3)  # the others do not end the run before another one has come
             os.kill(killed[0], signal.SIGKILL)
 
     records = carried_out(plan_for(tmp_path / "run", witness, cluster, workers=2, limit=40), kill)
@@ -104,6 +106,7 @@ def test_an_actor_that_is_killed_costs_nothing(tmp_path, cluster, witness):
 
 def test_gpus_are_set_aside_and_say_how_many_fit(tmp_path, cluster, witness):
     """Each of two actors has a half of the one GPU."""
+    want(tmp_path, 2)
     carried_out(plan_for(tmp_path / "run", witness, cluster, gpus_per_worker=0.5, limit=24))
     assert [seat["gpus"] for seat in seats(tmp_path)] == ["0", "0"]
 
