@@ -21,17 +21,13 @@ from edit_grpo_ref.config import Settings, Workers
 from edit_grpo_ref.rewards import Rewards, Scored, joined, load_rewards
 from editbench.differences import differences
 from editbench.metrics import describe
+from editbench.pool import AHEAD, TRIES
 from editbench.pool.on_ray import RaySeat, connect
+from editbench.pool.seated import Refusal
 from editbench.types import Content, EditbenchError, Sample, Scenario
-
-AHEAD = 2
-"""Pieces of work that a worker has at once: one that it works on, and one on its way."""
 
 LARGEST = 16
 """Samples in a piece that travels: so many pictures, twice for each actor, are what an object store has to hold."""
-
-TRIES = 3
-"""How often a worker may end on the same piece, or before it is ready."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +40,6 @@ class Order:
     """Versions, libraries and weights of the trainer's own metrics: an actor's have to be the same."""
     path: tuple[str, ...]
     folder: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why an actor cannot work: an answer, since an error's traceback would hide it."""
-
-    reason: str
 
 
 class SeatedRewards:
@@ -228,7 +217,7 @@ class RewardWorkers:
             self._lose(seat, worker, piece, loss)
             return
         if isinstance(answer, Refusal):
-            raise EditbenchError(f"a reward worker cannot start: {answer.reason}")
+            raise EditbenchError(f"a reward worker cannot start: {answer.message}")
         if piece is None:
             self._ready.add(seat)
             self._lost["seat", seat] = 0

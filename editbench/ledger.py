@@ -25,7 +25,6 @@ class Ledger:
     """Tells of a cell what the journals say; later events replace earlier ones.
 
     Cells are numbered. Not thread-safe but for `wrote` in one thread and `cell`, of other cells, in another.
-
     """
 
     def __init__(self) -> None:

@@ -190,7 +190,8 @@ class Objects:
 def _found(info: Mapping[str, Any]) -> Found:
     version = info.get("ETag") or info.get("etag") or info.get("md5Hash")
     modified = info.get("LastModified") or info.get("mtime")
-    assert isinstance(modified, datetime)
+    if not isinstance(modified, datetime):
+        raise StorageError(f"cannot list {info.get('name')}: the store does not say when it was written")
     return Found(int(info["size"]), str(version), modified)
 
 

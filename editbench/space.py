@@ -20,15 +20,15 @@ def needed_bytes(plan: Plan) -> int:
     It is the size of three of the suite's own sources as PNG, times the edits that are not there yet: rather too little
     than too much, since edits are seldom simpler than their sources.
     """
-    places = {0, len(plan.suite) // 2, len(plan.suite) - 1}
+    made = sum(1 for _ in (plan.store.path / "edits").glob("*.png"))
+    left = plan.total // parse_shard(plan.config.shard)[1] - made
+    if left <= 0:
+        return 0
     sizes = []
-    for place in sorted(places):
+    for place in sorted({0, len(plan.suite) // 2, len(plan.suite) - 1} if plan.editor is not None else ()):
         with contextlib.suppress(Exception):  # a suite may be anybody's code, and what is unreadable is not edited
             sizes.append(len(encode_png(plan.suite[place].source)))
-    cells = plan.total // parse_shard(plan.config.shard)[1]
-    made = sum(1 for _ in (plan.store.path / "edits").glob("*.png"))
-    image = sum(sizes) // len(sizes) if sizes and plan.editor is not None else 0
-    return max(0, cells - made) * (image + CELL_BYTES)
+    return left * (sum(sizes) // max(1, len(sizes)) + CELL_BYTES)
 
 
 def free_bytes(plan: Plan) -> int:

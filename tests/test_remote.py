@@ -500,7 +500,7 @@ def test_a_segment_is_written_once_whoever_thinks_that_it_is_its_turn(place):
         ("ftp://host/run", "ftp:// lacks whole objects"),
         ("http://host/run", "http:// lacks writing"),
         ("az://container/run", "az:// is not known to have exclusive creation"),
-        ("file:///tmp/run", "give the path alone"),
+        ("file:///data/run", "give the path alone"),
         ("s3a://bucket/run", "s3a:// is not known"),
         ("s3://bucket/run[first=6]", "an address may not have * ? [ ]"),
         ("gcss://bucket/run", "unknown protocol 'gcss', expected s3 or gs"),

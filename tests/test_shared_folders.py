@@ -31,7 +31,7 @@ MOUNTS = """\
 @pytest.mark.parametrize(
     ("folder", "expected"),
     [
-        ("/home/me", None),
+        ("/data/me", None),
         ("/nfs/runs", "nfs with local_lock=all"),
         ("/nfsother", None),
         ("/nfs/locks/runs", None),

@@ -23,11 +23,8 @@ from edit_grpo_ref.config import Config, NftConfig, Workers
 from edit_grpo_ref.data import Prompts
 from edit_grpo_ref.options import configure
 from edit_grpo_ref.reward_workers import (
-    AHEAD,
     LARGEST,
-    TRIES,
     Order,
-    Refusal,
     RewardWorkers,
     SeatedRewards,
     ThreadSeat,
@@ -38,6 +35,8 @@ from edit_grpo_ref.reward_workers import (
 from edit_grpo_ref.rewards import load_rewards
 from edit_grpo_ref.train import train
 from edit_grpo_ref.train_nft import train as train_nft
+from editbench.pool import AHEAD, TRIES
+from editbench.pool.seated import Refusal
 from editbench.types import EditbenchError, Sample
 
 REWARDS = {"edit": "-[target:mae,region=edit]", "keep": "-[mae:region=keep]"}
@@ -268,9 +267,9 @@ def test_an_actor_refuses_to_be_another_evaluator(moody, tmp_path):
     place = tuple(sys.path), str(Path.cwd())
     assert SeatedRewards(Order(texts, 30.0, known, *place)).ready() is None
     refusal = SeatedRewards(Order(texts, 30.0, older, *place)).ready()
-    assert "not the rewards of this run" in refusal.reason and "version: 0 -> " in refusal.reason
+    assert "not the rewards of this run" in refusal.message and "version: 0 -> " in refusal.message
     refusal = SeatedRewards(Order({"keep": f"[{tmp_path}/absent.py:Gone]"}, 30.0, {}, *place)).ready()
-    assert "absent.py" in refusal.reason
+    assert "absent.py" in refusal.message
 
 
 @pytest.mark.parametrize(
