@@ -375,6 +375,30 @@ def test_what_does_not_depend_on_the_editor_is_the_same_in_every_row(tmp_path, c
         build_boards([file, replace(other, records=foreign)])
 
 
+def test_runs_of_other_scenarios_that_say_the_same_are_compared_too(tmp_path):
+    halves = [run(tmp_path, names, simple_rows(names, 0.5)) for names in ("ab", "cd")]
+    odd = run(tmp_path, "odd", [("c", "c", "ok", scored(Undefined("no-op"), 1.0, 30.0)), *simple_rows("d", 0.5)])
+    assert len(only(halves).rows) == 2
+    with pytest.raises(EditbenchError, match=r"scenario 'c' of toy@1: composite"):
+        build_boards([*halves, odd])
+
+
+def test_runs_with_repeats_and_without_have_the_means_that_each_has_alone(tmp_path):
+    values = {"a": (0.25, 0.5), "b": (0.75, 1.0), "c": (0.0, 0.5), "d": (0.5, 0.5)}
+    rows = [(name, name, "ok", scored(value, 1.0, 30.0)) for name, pair in values.items() for value in pair]
+    files = [
+        simple(tmp_path, "one", 0.5),
+        run(tmp_path, "again", rows, repeats=2),
+        run(tmp_path, "rest", [("a", "a", "editor_error", FAILED), *simple_rows("bcd", 0.125)]),
+    ]
+    board = only(files)
+    for file in files:
+        label = file.header.editor.label
+        assert cells(board, label) == cells(only([file]), label)
+    assert cells(board, "again")["composite"].estimate.mean == 0.5
+    assert cells(board, "rest")["composite"].estimate.mean == 0.09375
+
+
 def test_a_metric_of_another_signature_may_be_undefined_elsewhere_and_so_may_a_failure(tmp_path):
     values = scored(Undefined("no-op"), 1.0, 30.0)
     newer = {**METRICS, "composite": replace(METRICS["composite"], version=2)}

@@ -42,7 +42,7 @@ class ClusteredMean:
     clusters: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clusters:
     """Which cluster each of `n` values is of; the values of many metrics are cut by one."""
 
@@ -131,13 +131,16 @@ def clustered_means(values: Array, clusters: Clusters) -> list[ClusteredMean]:
     n, groups = len(clusters.rows), len(clusters.counts)
     if not n:
         return [ClusteredMean(None, None, None, 0, 0)] * len(values)
-    cuts = [0, *np.cumsum(clusters.counts).tolist()]
-    spans = [*map(slice, cuts, cuts[1:])]
-    by_cluster = [row.tolist() for row in values[:, clusters.rows]]
+    ordered = values[:, clusters.rows]
+    by_cluster = [row.tolist() for row in ordered]
     means = [math.fsum(row) / n for row in by_cluster]
     if groups < 2:
         return [ClusteredMean(mean, None, None, n, 1) for mean in means]
-    sums = np.array([[math.fsum(row[span]) for span in spans] for row in by_cluster])
+    ends = np.cumsum(clusters.counts)
+    sums = np.add.reduceat(ordered, ends - clusters.counts, axis=1)
+    for group in np.flatnonzero(clusters.counts > 2).tolist():  # the sum of two is as exact as that of many by fsum
+        span = slice(int(ends[group] - clusters.counts[group]), int(ends[group]))
+        sums[:, group] = [math.fsum(row[span]) for row in by_cluster]
     errors, degrees = standard_error(np.array(means), sums, clusters.counts.astype(np.float64))
     return [
         ClusteredMean(mean, error, float(degrees), n, groups)

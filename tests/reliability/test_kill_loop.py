@@ -274,9 +274,7 @@ def process(folder, argv, number, action):
 
 
 @pytest.mark.parametrize(("number", "action"), [(30, "SIGKILL"), (30, "SIGTERM"), (31, "SIGINT")])
-def test_a_whole_process_that_is_killed_is_finished_by_the_command_that_it_printed(
-    forks, tmp_path, number, action
-):
+def test_a_whole_process_that_is_killed_is_finished_by_the_command_that_it_printed(forks, tmp_path, number, action):
     longer = command("--limit", "20")  # edits may be two batches ahead of the disk
     expected = finish(forks, place(tmp_path / "whole"), longer, pages=False, scenarios=20)
     folder = place(tmp_path / "place")
