@@ -108,7 +108,8 @@ class EditFiles:
         return path
 
     def _move_aside(self, path: Path) -> None:
-        target = move_aside(self._root, path)
+        if (target := move_aside(self._root, path)) is None:
+            return
         if self._mirror is not None:
             self._mirror.move_aside(path, target)
         self._notices.append(f"{path} is damaged: moved to {target}, and made again")

@@ -14,8 +14,8 @@ from editbench.types import EditbenchError
 FOLDER = "quarantine"
 
 
-def move_aside(root: Path, path: Path) -> Path:
-    """Move a file of a run into its quarantine; return where it is now.
+def move_aside(root: Path, path: Path) -> Path | None:
+    """Move a file of a run into its quarantine; return where it is now, or None if another process has moved it.
 
     Raises:
         StorageError: if it cannot be moved.
@@ -23,7 +23,10 @@ def move_aside(root: Path, path: Path) -> Path:
     target = _free(root / FOLDER, path.name)
     with storing(f"move {path} aside"):
         target.parent.mkdir(exist_ok=True)
-        path.replace(target)
+        try:
+            path.replace(target)
+        except FileNotFoundError:
+            return None
         sync_folder(target.parent)
     return target
 
@@ -64,8 +67,7 @@ def mend(root: Path, shard: str, others: bool = True) -> tuple[list[str], dict[P
             seen[path] = journal.look(path)
     records = root / "records.jsonl"
     known = {sha256 for found in seen.values() for sha256 in found.records}
-    if known and records.exists() and not _was_written(records, known):
-        target = move_aside(root, records)
+    if known and records.exists() and not _was_written(records, known) and (target := move_aside(root, records)):
         notices.append(f"{records} is not what was written: moved to {target}, and written again")
     return notices, seen
 

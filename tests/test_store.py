@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 
 import editbench as eb
 import editbench.journal
+import editbench.quarantine
 from editbench.compaction import compact
 from editbench.config import RunConfig
 from editbench.durable import StorageError, write_whole
@@ -472,6 +473,25 @@ def test_an_edit_that_another_version_has_packed_otherwise_is_not_called_damaged
     PILImage.fromarray(image(2)).save(path)
     keep(store, image(1))
     assert (store.edits.read_edit(sha256) == image(1)).all() and "is damaged" in store.notices[0]
+
+
+def test_a_damaged_edit_that_another_shard_moves_aside_at_the_same_moment_is_made_again(tmp_path, monkeypatch):
+    store, sha256 = RunStore(tmp_path), pixels_sha256(image(1))
+    store.edits.write_edit(sha256, image(1))
+    path = store.edits.path_of(sha256)
+    path.write_bytes(path.read_bytes()[:-5])
+    free = editbench.quarantine._free
+
+    def while_another_moves_it(folder, name):
+        if path.exists():
+            path.rename(tmp_path / "moved")
+        return free(folder, name)
+
+    monkeypatch.setattr("editbench.quarantine._free", while_another_moves_it)
+    assert store.edits.find_edit(sha256) is None
+    assert store.notices == [], "it is told by the shard that moved it"
+    store.edits.write_edit(sha256, image(1))
+    assert (store.edits.read_edit(sha256) == image(1)).all()
 
 
 def test_a_damaged_missing_or_exchanged_edit_is_found_when_it_is_read(tmp_path):
