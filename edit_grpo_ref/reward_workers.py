@@ -163,7 +163,7 @@ class RewardWorkers:
         Raises:
             EditbenchError: if no worker can evaluate them.
         """
-        if not self._seats:
+        if not self._seats or not self._pieces:
             self._found = {0: self._rewards([sample for piece in self._pieces for sample in piece])}
         while self._seats and len(self._found) < len(self._pieces):
             self._turn(timeout=None)

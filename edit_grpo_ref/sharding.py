@@ -38,6 +38,10 @@ def asked() -> bool:
     for name, (needed, why) in NEEDED.items():
         if (value := os.environ.get(name, "")).lower() != needed:
             raise EditbenchError(f"accelerate: {name.lower()} is {value!r}, expected {needed}: {why}")
+    from torch.distributed.fsdp import FSDPModule
+
+    if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
+        raise EditbenchError(f"FSDP: torch {torch.__version__} cannot sum gradients over ranks: install a newer one")
     return True
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from editbench.config import RunConfig
 from editbench.console import bar, show_boards
 from editbench.leaderboards import export, load
+from editbench.limits import cores
 from editbench.loops import carry_out
 from editbench.metrics import DEFAULT_METRICS
 from editbench.orphans import when_orphaned
@@ -109,11 +110,10 @@ def run_demo(output_dir: Path, full: bool) -> None:
     subset = " and ".join(suite if full else f"{suite} ({each} of every category)" for suite, each in EACH.items())
     rest = "" if full else "; --full runs every scenario, and networks on the photographs"
     console.print(f"{len({job.editor for job in todo})} editors on {subset}{rest}", highlight=False)
-    cores = os.cpu_count() or 1
     without = [job for job in todo if job.editor not in TRAINED]
-    _follow("edits and pixels", _edit, without, min(cores, len(without)), 1, console)
+    _follow("edits and pixels", _edit, without, min(cores(), len(without)), 1, console)
     with_networks = [job for job in todo if job.networks]  # in one process: each would hold PyTorch and its weights
-    _follow("networks", _run_networks, with_networks, 1, cores, console)
+    _follow("networks", _run_networks, with_networks, 1, cores(), console)
     boards = load([Path(job.output_dir) for job in todo])
     written = export(boards, output_dir / "boards.csv", output_dir / "index.html")
     show_boards(boards)

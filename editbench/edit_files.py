@@ -41,9 +41,9 @@ class EditFiles:
             if there == png or _shows(there, sha256):
                 return
             self._move_aside(path)
-        write_whole(path, [png])
         if self._mirror is not None:
-            self._mirror.put(path)
+            self._mirror.put(path, png)  # what is only here would be taken for kept
+        write_whole(path, [png])
 
     def intact_png(self, sha256: str) -> bytes | None:
         """Return the file of a kept edit if its checksums are right; a damaged one is moved to `quarantine/`.

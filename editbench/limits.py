@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from editbench.types import EditbenchError
 
 MAX_DEATHS = 20
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""What a container may use, as `200000 100000`; `max` stands for no quota (Linux, control groups of version 2)."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,16 @@ class Limits:
     """Bytes of resident memory of the worker and its children together."""
     deaths: int = MAX_DEATHS
     """Samples in a row on which a worker may end before no more are tried."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use: fewer than the machine has, in a job that shares it with others."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux
+    allowed = len(affinity(0)) if affinity else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no quota, or none that is known here
+        quota, period = _QUOTA.read_text().split()
+        allowed = min(allowed, math.ceil(int(quota) / int(period)))
+    return max(1, allowed)
 
 
 def memory_bytes(text: str | None) -> int | None:

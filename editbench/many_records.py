@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import warnings
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
+from editbench.limits import cores
 from editbench.record_files import RecordFile, read_records
 from editbench.types import EditbenchError
 
@@ -40,7 +40,7 @@ def read_many(paths: Sequence[Path]) -> list[RecordFile]:
 
 def _can_fork() -> bool:
     """Whether a copy of this process is sound and gains anything: no other thread may hold a lock."""
-    return sys.platform == "linux" and threading.active_count() == 1 and len(os.sched_getaffinity(0)) > 1
+    return sys.platform == "linux" and threading.active_count() == 1 and cores() > 1
 
 
 def _chunks(paths: Sequence[Path], sizes: Sequence[int]) -> list[list[Path]]:

@@ -63,6 +63,8 @@ class Mirror:
     def refresh(self) -> None:
         """Fetch what others have written since, apart from edits. Raises StorageError."""
         if self.folder.is_file():  # `here` found one record file
+            with storing(f"write {self.folder}"):
+                self.folder.write_bytes(self.objects.get("") or b"")
             return
         self._edits = None
         contents = self.objects.get_all(FILES)
@@ -128,10 +130,11 @@ class Mirror:
 
     # ------------------------------------------------------------------------------------------------------ writing
 
-    def put(self, path: Path) -> None:
-        """Put one file of the copy. Raises StorageError."""
-        with storing(f"read {path}"):
-            data = path.read_bytes()
+    def put(self, path: Path, data: bytes | None = None) -> None:
+        """Put one file of the copy, or what is to be one. Raises StorageError."""
+        if data is None:
+            with storing(f"read {path}"):
+                data = path.read_bytes()
         self.objects.put(self._name(path), data)
 
     def move_aside(self, path: Path, target: Path) -> None:

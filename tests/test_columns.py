@@ -56,6 +56,13 @@ def test_every_kind_of_record_is_read_in_a_block_as_it_is_line_by_line():
     assert list(slowly._done()) == KINDS
 
 
+def test_columns_equal_the_same_records_and_nothing_else():
+    found = Columns.of_records(KINDS)
+    assert found == KINDS == found
+    for other in (KINDS[1:], [*KINDS[:-1], "x"], ["x"] * len(KINDS), "x" * len(KINDS), None):
+        assert found != other
+
+
 def test_what_is_rare_is_read_line_by_line_in_the_middle_of_blocks(monkeypatch):
     monkeypatch.setattr("editbench.blocks.BLOCK_BYTES", 700)
     rare = [

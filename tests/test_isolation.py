@@ -27,7 +27,7 @@ from editbench.execute import InProcess, is_out_of_memory
 from editbench.isolation import Worker
 from editbench.journal import events
 from editbench.lifeline import Line
-from editbench.limits import Limits, memory_bytes
+from editbench.limits import Limits, cores, memory_bytes
 from editbench.placement import innermost, is_isolated, leaf_of, place_editor
 from editbench.plan import make_plan, sample_seed
 from editbench.types import Task
@@ -797,3 +797,18 @@ def test_a_worker_can_be_used_like_an_editor():
     (here,) = eb.load_editor("jpeg:quality=50").edit([request])
     worker.close()
     assert np.array_equal(there, here)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux says what a process may use")
+def test_cores_are_those_that_a_job_was_given(monkeypatch, tmp_path):
+    first = min(os.sched_getaffinity(0))
+    program = f"import os; os.sched_setaffinity(0, {{{first}}}); from editbench.limits import cores; print(cores())"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "1\n"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(64))
+    quota = tmp_path / "cpu.max"
+    monkeypatch.setattr("editbench.limits._QUOTA", quota)
+    for text, expected in (("max 100000", 64), ("400000 100000", 4), ("150000 100000", 2), ("50000 100000", 1)):
+        quota.write_text(text + "\n")
+        assert cores() == expected
+    quota.unlink()
+    assert cores() == 64

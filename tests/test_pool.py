@@ -414,7 +414,7 @@ def test_a_refusal_of_one_process_ends_the_run(puppets):
 
 def test_libraries_in_a_pool_share_the_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("editbench.pool.cores", lambda: 8)
     from editbench.pool import seats_of
 
     plan = make_plan(RunConfig(SUITE, "identity", metrics=METRICS, limit=1, workers=3, output_dir="/nowhere"))

@@ -24,6 +24,7 @@ from editbench.heartbeats import Heartbeat
 from editbench.mirrors import Mirror
 from editbench.names import address_of
 from editbench.objects import Objects
+from editbench.record_files import read_records
 from editbench.store import RunStore
 from editbench.types import EditbenchError
 
@@ -282,6 +283,24 @@ def test_a_store_that_goes_away_ends_a_run_with_exit_4_and_what_is_safe(place, s
     assert cli(capsys, "run", *FLAGS, "--editor", "recolor", "--output-dir", place)[0] == 0
     assert Objects(place).get("records.jsonl") == (here / "records.jsonl").read_bytes()
     assert len(edited(place)) == 4
+
+
+@pytest.mark.parametrize("puts", [10, 11, 12, 13])
+def test_a_run_that_the_store_has_ended_goes_on_in_the_same_process(place, server, here, impatient, puts):
+    server("fail", how="away", puts=puts, count=10**6)
+    with pytest.raises(EditbenchError, match="cannot write"):
+        eb.run("recolor", output_dir=place, **SMALL)
+    server("fail", how="away", puts=0, count=0)
+    eb.run("recolor", output_dir=place, **SMALL)
+    assert Objects(place).get("records.jsonl") == (here / "records.jsonl").read_bytes()
+    assert {Path(name).name for name in Objects(place).names("edits")} == {e.name for e in (here / "edits").iterdir()}
+
+
+def test_a_record_file_that_was_put_again_is_read_again(place, here):
+    objects, lines = Objects(f"{place}.jsonl"), (here / "records.jsonl").read_bytes().splitlines(keepends=True)
+    for count in (5, 4):
+        objects.put("", b"".join(lines[:count]))
+        assert len(read_records(mirrors.here(Path(f"{place}.jsonl"))).records) == count - 1
 
 
 def test_a_store_that_is_away_from_the_start_is_told_before_anything_is_loaded(place, server, capsys, impatient):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -12,6 +11,7 @@ from edit_grpo_ref.study.plan_file import load_plan
 from edit_grpo_ref.study.run import run
 from edit_grpo_ref.study.unit import Folders
 from editbench.durable import write_whole
+from editbench.limits import cores
 from editbench.specs import did_you_mean
 from editbench.types import EditbenchError
 
@@ -49,7 +49,7 @@ def study(asked: Asked, report_only: bool = False, check: bool = False) -> int:
         return _check(plan, folders, results)
     code = 0
     if not report_only:
-        outcome = run(plan, units, folders, asked.workers or os.cpu_count() or 1, asked.minutes)
+        outcome = run(plan, units, folders, asked.workers or cores(), asked.minutes)
         if outcome.interrupted:
             print("stopped: everything finished is saved; issue the same command again to go on")
             return INTERRUPTED

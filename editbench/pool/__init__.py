@@ -8,7 +8,6 @@ is given out again.
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 
 from editbench.cells import Cell, Key, take_in
 from editbench.config import executor_kind
+from editbench.limits import cores
 from editbench.plan import Plan
 from editbench.pool.seated import Chunk, Order, Refusal, pack
 from editbench.types import EditbenchError
@@ -175,9 +175,8 @@ def seats_of(plan: Plan) -> list[Seat]:
     if executor_kind(config) == "processes":
         from editbench.pool.processes import ProcessSeat
 
-        cores = os.cpu_count() or 1
-        workers = config.workers or cores
-        return [ProcessSeat(max(1, cores // workers)) for _ in range(workers)]
+        workers = config.workers or cores()
+        return [ProcessSeat(max(1, cores() // workers)) for _ in range(workers)]
     from editbench.pool.on_ray import RaySeat, connect, places
 
     ray = connect((config.executor or "").partition(":")[2] or None)

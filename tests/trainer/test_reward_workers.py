@@ -206,6 +206,11 @@ def test_no_worker_has_more_in_hand_than_it_can_do_next(samples):
     assert [seat.most for seat in seats] == [AHEAD, AHEAD] and sum(seat.given for seat in seats) == len(samples)
 
 
+def test_nothing_has_no_rewards_whoever_evaluates():
+    rewards = load_rewards(REWARDS)
+    assert_same(RewardWorkers(rewards, [FakeSeat(rewards)])([]), rewards([]))
+
+
 def test_pieces_that_travel_are_small(samples):
     rewards = load_rewards(REWARDS)
     seat = FakeSeat(rewards)

@@ -145,3 +145,7 @@ def test_what_the_trainer_relies_on_is_asked_for(monkeypatch, variable, value, m
     monkeypatch.setenv(variable, value)
     with pytest.raises(EditbenchError, match=message):
         asked()
+    monkeypatch.setenv(variable, right[variable])
+    monkeypatch.delattr("torch.distributed.fsdp.FSDPModule.set_force_sum_reduction_for_comms")
+    with pytest.raises(EditbenchError, match=r"FSDP: torch .* install a newer one"):
+        asked()
