@@ -93,15 +93,16 @@ def gunzip(data: bytes, limit: int) -> bytes:
 
 
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_NOT_CANONICAL = re.compile(rb"null|(?:^|[:,\[])-?(?:[0-9.]+e|0\.0000|[0-9]{17})")
-"""What orjson may write otherwise than `json`: NaN becomes null, and exponents begin elsewhere, in another form."""
+_NOT_CANONICAL = re.compile(rb"[:,\[]-?(?:[0-9.]+e|0\.0000|[0-9]{17})")
+"""Numbers that orjson may write otherwise than `json`: exponents begin elsewhere, in another form."""
 
 
 def dumps(value: object) -> str:
     """Return canonical JSON: sorted keys, no spaces, shortest floats; NaN and Infinity raise ValueError."""
     try:
         data = orjson.dumps(value, option=_CANONICAL)
-        if not _NOT_CANONICAL.search(data):
+        nulls_are_none = b"null" not in data or orjson.loads(data) == value  # NaN is written so too, and equals nothing
+        if nulls_are_none and not _NOT_CANONICAL.search(b"," + data):
             return data.decode()
     except orjson.JSONEncodeError:
         pass  # `json` takes more, or says what is wrong

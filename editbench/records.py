@@ -221,13 +221,15 @@ def check_curve(details: Mapping[str, Any]) -> None:
         raise ValueError("details with a number in a curve that is too large")
 
 
+_FIELDS = tuple(f.name for f in fields(Record))
+
 OPTIONAL: dict[str, Any] = {"reason": None, "flags": [], "turn": 1}
 """Left out of a line where they have this value."""
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
     """Return a record as JSON data; absent reason and flags, and a first turn, are left out."""
-    data = {f.name: getattr(record, f.name) for f in fields(record)}
+    data = {name: getattr(record, name) for name in _FIELDS}
     data["values"] = {spec: value_to_json(value) for spec, value in record.values.items()}
     data["flags"] = list(record.flags)
     return {key: value for key, value in data.items() if OPTIONAL.get(key, ...) != value}
@@ -235,7 +237,7 @@ def record_to_json(record: Record) -> dict[str, Any]:
 
 def record_from_json(data: Any) -> Record:
     """Read a record back; raises ValueError with what is wrong."""
-    names = {f.name for f in fields(Record)}
+    names = {*_FIELDS}
     if not isinstance(data, dict) or not names.difference(OPTIONAL) <= set(data) <= names:
         found = sorted(data) if isinstance(data, dict) else type(data).__name__
         raise ValueError(f"record with fields {shown(found)}, expected {sorted(names)}")
