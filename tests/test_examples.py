@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -96,3 +97,46 @@ def test_the_first_lines_say_what_it_is_and_what_it_is_not():
 def test_the_example_editor_is_ten_lines():
     (body,) = (body for _, name, body in BLOCK.findall((ROOT / "README.md").read_text()) if name == "my_model.py")
     assert len(body.splitlines()) <= 10
+
+
+def manifests():
+    """Those of Kubernetes in docs/scaling.md, by kind, with paths and names that there are."""
+    found = {}
+    for language, _, body in BLOCK.findall((ROOT / "docs" / "scaling.md").read_text()):
+        if language == "yaml":
+            body = body.replace("folder:/shared/suite", "shapes@1:size=64,categories=remove")
+            data = yaml.safe_load(body.replace("diffusers:MODEL", "recolor").replace("/shared/", ""))
+            found[data["kind"]] = data
+    return found
+
+
+def pods(data):
+    """Every pod template in a manifest."""
+    if isinstance(data, dict) and "containers" in data:
+        return [data]
+    parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return [pod for part in parts for pod in pods(part)]
+
+
+def test_manifests_are_whole():
+    found = manifests()
+    assert {kind: data["apiVersion"] for kind, data in found.items()} == {"Job": "batch/v1", "RayJob": "ray.io/v1"}
+    assert [len(pods(data)) for data in found.values()] == [1, 2]
+    for data in found.values():
+        assert data["metadata"]["name"] and data["spec"]
+        for pod in pods(data):
+            (container,) = pod["containers"]
+            assert container["name"] and container["image"]
+            assert {m["name"] for m in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_the_commands_of_manifests_run(tmp_path):
+    found = manifests()
+    bin_first = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": bin_first, "JOB_COMPLETION_INDEX": "4", "RAY_ADDRESS": "127.0.0.1:1"}
+    (container,) = pods(found["Job"])[0]["containers"]
+    done = subprocess.run(container["command"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and (tmp_path / "runs" / "model" / "journal" / "5-of-16.jsonl").exists(), done.stderr
+    command = [*found["RayJob"]["spec"]["entrypoint"].split(), "--output-dir", "ray"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "127.0.0.1:1" in done.stderr, "read as far as the cluster, which is not there"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import signal
 import socket
@@ -81,6 +82,7 @@ def connect(address: str | None) -> Any:
         import ray
     except ImportError:
         raise EditbenchError("executor ray: it is not installed: pip install 'editbench[ray]'") from None
+    address = address or os.environ.get("RAY_ADDRESS")
     try:
         if place := re.search(r"([^/:]+):(\d+)$", address or ""):
             socket.create_connection((place[1], int(place[2])), CONNECT_SECONDS).close()  # Ray asks for five minutes
