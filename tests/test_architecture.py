@@ -138,6 +138,9 @@ except SystemExit as end:
 """
 
 
+RECORDS = [str(path) for path in sorted((ROOT / "leaderboards" / "records" / "shapes@1").glob("*.gz"))]
+
+
 def test_importing_the_package_loads_nothing_heavy():
     assert not loaded_after("import editbench") & {"torch", "numpy", "pandas", "scipy", "skimage", "PIL"}
 
@@ -156,8 +159,10 @@ def test_the_board_knows_no_metric_no_editor_and_no_suite():
         ["list"],
         ["run", "--suite", "shapes@1:size=32", "--editor", "recolor", "--limit", "2", "--metrics", "composite,seam"],
         ["check", "editor", "identity"],
+        ["board", *RECORDS, "--html", "board.html", "--csv", "board.csv"],
+        ["compare", *RECORDS[:2]],
     ],
-    ids=lambda arguments: " ".join(arguments[:2]),
+    ids=lambda arguments: arguments[0],
 )
 def test_verbs_without_a_neural_metric_do_not_import_torch(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
