@@ -24,6 +24,9 @@ from editbench.types import EditbenchError, EditFailed, Editor, EditRequest, Edi
 MUTATES_INPUT = "mutates_input"
 """Flag of an edit whose editor wrote into the source or the mask that it was given."""
 
+ACCELERATOR_LOST = 71
+"""Exit status of a process that has ended because of that."""
+
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -44,8 +47,12 @@ class Attempt:
     """How many worker processes ended on it."""
 
 
+class AcceleratorLost(EditbenchError):
+    """Every later call in this process would fail, so that nothing more may be charged to an editor."""
+
+
 class Executor(Protocol):
-    """Runs one editor on batches of requests; never raises because of the editor."""
+    """Runs one editor on batches of requests; never raises because of the editor, but for an `AcceleratorLost`."""
 
     def run(self, requests: Sequence[EditRequest]) -> list[Attempt]:
         """Return one attempt a request, in order."""
@@ -87,6 +94,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     said = encodable(error).lower()
     return isinstance(error, RuntimeError | OSError) and any(words in said for words in _OUT_OF_MEMORY)
+
+
+def is_accelerator_lost() -> bool:
+    """Whether the accelerator of this process refuses everything from now on.
+
+    After some errors (an illegal address, a failed assertion, broken memory) CUDA returns the same error to every call
+    until the process ends: "cudaErrorLaunchFailure" and others in the CUDA Runtime API, Error handling.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "cuda") or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def timed(call: Callable[[], list[Attempt]]) -> list[Attempt]:
@@ -171,6 +194,11 @@ class InProcess:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() in an editor must not end the run
+            if is_accelerator_lost():
+                raise AcceleratorLost(
+                    f"the accelerator answers nothing any more ({stable_reason(error)}); what was finished is kept: "
+                    "issue the same command again, with --isolate for a new process whenever that happens"
+                ) from error
             if len(requests) > 1 and not is_out_of_memory(error):
                 return [attempt for request in requests for attempt in self._attempts([request])]
             return [replace(judge(error), batch_size=len(requests))] * len(requests)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from editbench.durable import StorageError
-from editbench.execute import Attempt
+from editbench.execute import ACCELERATOR_LOST, Attempt
 from editbench.images import pixels_sha256
 from editbench.lifeline import IN_WORKER, PATIENCE_SECONDS, Line, MemoryExceeded, end_all, has_ended
 from editbench.limits import Limits, memory_text
@@ -286,6 +286,8 @@ def _end(owner: int, process: subprocess.Popen[bytes], folder: str) -> None:
 
 
 def _how(code: int) -> str:
+    if code == ACCELERATOR_LOST:
+        return "its accelerator answered nothing any more"
     return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 

@@ -35,6 +35,7 @@ from editbench.work import batch_sizes
 
 SMALL = "shapes@1:size=64"
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
+LOSING = Path(__file__).with_name("losing.py")
 MAE = "mae:region=all"
 
 
@@ -812,3 +813,29 @@ def test_cores_are_those_that_a_job_was_given(monkeypatch, tmp_path):
         assert cores() == expected
     quota.unlink()
     assert cores() == 64
+
+
+def test_a_lost_accelerator_is_charged_to_the_edit_that_lost_it_and_to_no_other(tmp_path):
+    result = eb.run(f"{LOSING}:edit", SMALL, [MAE], limit=8, output_dir=str(tmp_path / "run"))
+    deadly = {name for name, seed in seeds(8).items() if seed % 4 == 0}
+    assert 0 < len(deadly) < 8
+    found = {record.scenario_id: (record.edit_status, record.reason) for record in result.records().records}
+    reason = "its accelerator answered nothing any more"
+    assert found == {name: ("editor_killed", reason) if name in deadly else ("ok", None) for name in found}
+    (log,) = (tmp_path / "run" / "logs").glob("*.log")
+    assert "CUDA error: unspecified launch failure" in log.read_text()
+
+
+def test_without_isolation_a_lost_accelerator_ends_the_run_and_charges_nobody(tmp_path, monkeypatch):
+    for name in ("is_initialized", "synchronize", "get_rng_state_all"):
+        monkeypatch.setattr(f"torch.cuda.{name}", getattr(__import__("torch").cuda, name))
+    with pytest.raises(eb.EditbenchError, match=r"answers nothing any more .*launch failure.* --isolate"):
+        eb.run(f"{LOSING}:edit", SMALL, [MAE], limit=8, output_dir=str(tmp_path / "run"), isolate=False)
+    kept = [event for event in events(tmp_path / "run" / "journal") if event["type"] == "edit"]
+    first = next(place for place, seed in enumerate(seeds(8).values()) if seed % 4 == 0)
+    assert [event["edit_status"] for event in kept] == ["ok"] * first
+
+
+def test_an_error_that_the_accelerator_survives_is_an_error_like_any_other(tmp_path):
+    result = eb.run(f"{LOSING}:clumsy", SMALL, [MAE], limit=2, output_dir=str(tmp_path / "run"))
+    assert told(result) == [("editor_error", "RuntimeError: CUDA error: invalid argument")] * 2

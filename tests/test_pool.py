@@ -176,6 +176,21 @@ def test_a_task_that_ends_every_process_is_left_and_named(tmp_path):
     assert [name for name, status in statuses.items() if status == "editor_killed"] == sorted(deadly)
 
 
+def test_what_a_lost_accelerator_had_at_hand_is_given_to_others(tmp_path):
+    losing = f"{Path(__file__).with_name('losing.py')}:edit"
+    config = RunConfig(
+        SUITE, losing, "losing", METRICS, limit=8, isolate=False, workers=2, output_dir=str(tmp_path / "run")
+    )
+    names = {scenario.id for scenario in make_plan(config).suite}
+    deadly = {name for name in names if eb_seed(name) % 4 == 0}
+    assert deadly
+    with pytest.raises(EditbenchError, match=f"ended 3 times on each of {len(deadly)} tasks"):
+        for _ in carry_out(make_plan(config)):
+            pass
+    found = {record.scenario_id: record.edit_status for record in RunStore(tmp_path / "run").records().records}
+    assert found == dict.fromkeys(names - deadly, "ok")
+
+
 def eb_seed(scenario_id):
     from editbench.plan import sample_seed
 
