@@ -80,12 +80,27 @@ def race_programs(race):
 
 
 @pytest.fixture(scope="session")
-def photograph():
-    """A photograph of 512×512, a disc of 15 % as its mask, and the photograph with noise everywhere."""
+def photographs():
+    """Four photographs of 512×512."""
     import numpy as np
     from skimage import data
 
-    source = data.astronaut()
+    from editbench.images import resize
+
+    found = [data.astronaut()]
+    for picture in (data.coffee(), data.rocket(), data.chelsea()):
+        side = min(picture.shape[:2])
+        top, left = ((length - side) // 2 for length in picture.shape[:2])
+        found.append(resize(np.ascontiguousarray(picture[top : top + side, left : left + side]), 512, 512))
+    return found
+
+
+@pytest.fixture(scope="session")
+def photograph(photographs):
+    """A photograph of 512×512, a disc of 15 % as its mask, and the photograph with noise everywhere."""
+    import numpy as np
+
+    source = photographs[0]
     rows, columns = np.mgrid[:512, :512]
     mask = (rows - 256) ** 2 + (columns - 256) ** 2 < 112**2
     noise = np.random.default_rng(0).normal(0, 12, source.shape)

@@ -8,9 +8,7 @@ from itertools import cycle
 
 import numpy as np
 import pytest
-from skimage import data
 
-from editbench.images import resize
 from editbench.metrics import features, load_metrics, score
 from editbench.types import Content, Sample, Scenario
 
@@ -19,19 +17,10 @@ REGIONS = ("all", "keep", "edit")
 NAMES = ("psnr", "mse", "ssim", "lpips")
 
 
-def photographs():
-    yield data.astronaut()
-    for name in ("coffee", "rocket", "chelsea"):
-        picture = getattr(data, name)()
-        side = min(picture.shape[:2])
-        top, left = ((length - side) // 2 for length in picture.shape[:2])
-        yield resize(np.ascontiguousarray(picture[top : top + side, left : left + side]), SIDE, SIDE)
-
-
-def made_cases():
+def made_cases(photographs):
     """Source, mask and an output that is moved inside a disc of 10 to 27 % of the image and noisy everywhere."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
-    for index, source in enumerate(photographs()):
+    for index, source in enumerate(photographs):
         mask = (rows - 200 - 30 * index) ** 2 + (columns - 260) ** 2 <= (90 + 20 * index) ** 2
         noise = np.random.default_rng(index).normal(0, 12, source.shape)
         output = np.clip(source + noise, 0, 255).astype(np.uint8)
@@ -39,8 +28,8 @@ def made_cases():
 
 
 @pytest.fixture(scope="module")
-def cases():
-    return list(made_cases())
+def cases(photographs):
+    return list(made_cases(photographs))
 
 
 class Peer:
