@@ -1,8 +1,8 @@
 """Images as PNG, written so that other threads go on meanwhile.
 
 Pillow tries five filters for each row, one byte after the other, and holds the interpreter's lock for as long. Here
-numpy tries three of them on whole images and zlib packs run lengths only, both without the lock: two thirds of the time
-that Pillow takes with the same packing, for files 2 % larger (docs/speed.md, "The codec").
+numpy tries three of them on whole images and zlib packs run lengths only, both without the lock: half to two thirds
+of the time that Pillow takes with the same packing, for files 2 % larger (docs/speed.md, "The codec").
 """
 
 from __future__ import annotations
