@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.table import Table
 from statsmodels.stats.multitest import multipletests
 
 import editbench as eb
@@ -403,6 +404,23 @@ def test_planning_is_for_the_observed_difference_or_the_one_that_is_asked_for(tm
         needs(comparison, {"success": -0.1})
 
 
+def test_five_clusters_are_told_that_they_show_no_difference_at_all(tmp_path):
+    comparison = compare(two(tmp_path, GOOD[:10], BAD[:10]), ["success"])
+    (found,) = needs(comparison)
+    assert (found.clusters, found.detectable[0], one(comparison, "success").detectable) == (5, None, None)
+    assert found.detectable[1] > found.detectable[2] and found.clusters_needed >= 6
+    planned = shown(needs_parts(comparison, [found], 140), 140)
+    assert "note: 5 clusters cannot give p below 0.062; it takes 6 to show any difference at 5 %" in planned
+    for text in (planned, shown(comparison_parts(comparison, 140), 140)):
+        assert "– with fewer than 6 clusters, which cannot show any, or where nothing varies" in " ".join(text.split())
+
+
+def test_the_same_records_twice_detect_nothing(tmp_path):
+    comparison = compare(two(tmp_path, GOOD, GOOD))
+    assert {found.detectable for found in comparison.duels[0].differences} == {None}
+    assert {need.clusters_needed for need in needs(comparison, dict.fromkeys(METRICS, 0.01))} == {None}
+
+
 # -------------------------------------------------------------------------------------------------- how it is shown
 
 
@@ -424,6 +442,20 @@ def test_the_terminal_shows_every_metric_at_any_width(tmp_path, width):
     assert ("won:lost" in text) == (width >= 140)
     planned = shown(needs_parts(comparison, needs(comparison), width), width)
     assert max(map(len, planned.splitlines())) <= width and "scenarios" in planned
+    assert "cannot give p" not in planned
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140, 200])
+def test_only_the_columns_that_are_shown_are_explained(tmp_path, width):
+    comparison = compare(two(tmp_path, GOOD, BAD, metrics={**METRICS, "success_in_many_words": METRICS["success"]}))
+    *tables, how = comparison_parts(comparison, width)
+    heads = {str(column.header) for table in tables if isinstance(table, Table) for column in table.columns}
+    assert [name in heads for name in ("d", "detects", "G")] == [
+        part in str(how) for part in ("; d: mean", "; detects: the", "in G clusters")
+    ]
+    *tables, how = needs_parts(comparison, needs(comparison), width)
+    heads = {str(column.header) for table in tables if isinstance(table, Table) for column in table.columns}
+    assert ("×2" in heads, "×4" in heads) == ("1, 2 and 4 times the clusters" in str(how),) * 2
 
 
 def test_names_are_neither_markup_nor_escape_sequences(tmp_path):

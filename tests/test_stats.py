@@ -1,3 +1,4 @@
+import itertools
 import math
 import random
 from pathlib import Path
@@ -14,6 +15,7 @@ from statsmodels.stats.rates import confint_poisson
 from statsmodels.stats.weightstats import DescrStatsW
 
 from editbench.stats import (
+    ClusteredMean,
     Estimate,
     clustered_mean,
     clusters_needed,
@@ -328,7 +330,41 @@ def test_equivalence_of_constants_and_of_nothing():
 def test_the_detectable_difference_is_about_that_of_the_noncentral_t_distribution(count):
     values = np.random.default_rng(count).normal(0, 1, count)
     expected = TTestPower().solve_power(nobs=count, alpha=0.05, power=0.8) * values.std(ddof=1)
-    assert detectable(clustered_mean(values.tolist(), names(count))) == pytest.approx(expected, rel=0.03)
+    assert detectable(clustered_mean(values.tolist(), names(count))) == pytest.approx(expected, rel=0.05)
+
+
+def flipped(values):
+    """Two-sided p of sign flips of every row, by all choices of signs or 2,000 random ones."""
+    count = values.shape[1]
+    if count <= 10:
+        signs = np.array(list(itertools.product((-1, 1), repeat=count)))
+        extreme = np.abs(values @ signs.T) >= np.abs(values.sum(axis=1, keepdims=True)) - 1e-9
+        return extreme.mean(axis=1)
+    signs = np.random.default_rng(8).choice((-1.0, 1.0), (2000, count))
+    return (1 + (np.abs(values @ signs.T) >= np.abs(values.sum(axis=1, keepdims=True))).sum(axis=1)) / 2001
+
+
+@pytest.mark.parametrize("count", [6, 7, 8, 9, 10, 14, 20])
+def test_the_sign_flip_finds_the_detectable_difference_four_times_in_five(count):
+    draws = np.random.default_rng(count).normal(0, 1, (8000, count))
+    planned = detectable(ClusteredMean(0.3, 1 / math.sqrt(count), count - 1.0, count, count))
+    found = (flipped(draws + planned) <= 0.05).mean()
+    assert found == pytest.approx(0.8, abs=0.018), "four standard errors of 8,000 suites"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_where_no_flip_of_signs_can_reach_5_percent_nothing_is_detectable(count):
+    found = clustered_mean(np.random.default_rng(count).normal(1, 0.01, count).tolist(), names(count))
+    assert flipped(np.full((1, count), 1.0))[0] > 0.05 >= flipped(np.full((1, 6), 1.0))[0]
+    assert detectable(found) is None and detectable(found, 5) is None
+    assert detectable(found, 6) > 0
+    assert clusters_needed(found, 100.0) == 6
+
+
+@pytest.mark.parametrize("values", [[0.0] * 12, [0.5] * 12, [0.01 + i / 1000 - (0.03 + i / 1000) for i in range(12)]])
+def test_equal_differences_say_nothing_of_what_is_detectable(values):
+    found = clustered_mean(values, names(12))
+    assert detectable(found) is None and clusters_needed(found, 0.1) is None
 
 
 def test_the_clusters_that_a_difference_needs_detect_it_and_one_less_does_not():
@@ -338,7 +374,6 @@ def test_the_clusters_that_a_difference_needs_detect_it_and_one_less_does_not():
     assert detectable(found, 12) == detectable(found)
     assert clusters_needed(found, 1e-9) is None
     assert clusters_needed(clustered_mean([1.0, 2.0], ["a", "a"]), 0.1) is None
-    assert clusters_needed(clustered_mean([0.5] * 3, names(3)), 0.1) == 2
 
 
 def test_the_agreement_within_clusters_is_that_of_the_analysis_of_variance():
