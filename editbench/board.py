@@ -16,7 +16,7 @@ from editbench.means import Mean, means_of
 from editbench.record_files import RecordFile
 from editbench.records import EditorInfo, MetricInfo, SuiteInfo
 from editbench.same_suite import check_same_scenarios, check_same_suite
-from editbench.stats import Estimate, front, rank_ranges
+from editbench.stats import Estimate, front, rank_ranges, ranks, rounded
 from editbench.types import Undefined
 from editbench.values import Profile, counted_values, mean_profile, scenario_means
 from editbench.verdicts import Verdict
@@ -160,19 +160,22 @@ def _build_board(files: Sequence[RecordFile]) -> Board:
     runs = zip(files, _unreadable(files), means_of(files), strict=True)
     rows = [_row(file, unreadable, means) for file, unreadable, means in runs]
     by_label = {file.header.editor.label: file for file in files}
-    rows.sort(key=lambda row: (not row.complete, -(_score(row) or 0.0), "ok" not in row.statuses, row.editor.label))
+    scores = {
+        row.editor.label: score for row, score in zip(rows, rounded([_score(row) or 0.0 for row in rows]), strict=True)
+    }
+    rows.sort(key=lambda row: (not row.complete, -scores[row.editor.label], "ok" not in row.statuses, row.editor.label))
     rivals = [row for row in rows if _can_have_a_rank(row)]
     signatures = [column.signature for row in rivals for column in row.cells if column.metric == RANKING]
     ranked = max(sorted(set(signatures)), key=signatures.count, default="")
-    scores = [_score(row) or 0.0 for row in rivals if Column(RANKING, ranked) in row.cells]
     rivals = [row for row in rivals if Column(RANKING, ranked) in row.cells]
-    ranges = _rank_ranges([by_label[row.editor.label] for row in rivals])
+    labels = [row.editor.label for row in rivals]
+    rank_of = dict(zip(labels, ranks([scores[label] for label in labels]).tolist(), strict=True))
+    ranges = _rank_ranges([by_label[label] for label in labels])
     on_front = _front(rows)
     placed = []
     for row in rows:
         label = row.editor.label
-        rank = scores.index(_score(row) or 0.0) + 1 if label in ranges else None
-        placed.append(replace(row, rank=rank, rank_range=ranges.get(label), on_front=on_front.get(label)))
+        placed.append(replace(row, rank=rank_of.get(label), rank_range=ranges.get(label), on_front=on_front.get(label)))
     columns = {column for row in rows for column in row.cells}
     return Board(files[0].header.suite, tuple(sorted(columns, key=_position)), tuple(placed))
 

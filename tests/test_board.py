@@ -271,6 +271,23 @@ def test_rows_are_ranked_by_the_composite_and_controls_stand_among_them_without_
     assert ranks(only(files)) == [("target", None), ("good", 1), ("middle", 2), ("poor", 3), ("identity", None)]
 
 
+def test_runs_that_are_equal_but_for_rounding_share_a_rank_and_stand_by_label(tmp_path):
+    values = {"b": [0.1, 0.2], "a": [0.3, 0.0], "worse": [0.1, 0.1]}
+    assert sum(values["b"]) > sum(values["a"])
+    files = [
+        run(
+            tmp_path,
+            label,
+            [(name, name, "ok", scored(value, 1.0, 30.0)) for name, value in zip("pq", of_run, strict=True)],
+            2,
+        )
+        for label, of_run in values.items()
+    ]
+    board = only(files)
+    assert ranks(board) == [("a", 1), ("b", 1), ("worse", 3)]
+    assert all(row.rank_range[0] <= row.rank <= row.rank_range[1] for row in board.rows)
+
+
 def test_incomplete_runs_stand_below_complete_ones_and_have_no_rank(tmp_path):
     files = [
         simple(tmp_path, "half", 1.0, count=2),

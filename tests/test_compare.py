@@ -14,9 +14,9 @@ from statsmodels.stats.multitest import multipletests
 
 import editbench as eb
 from editbench.board import Column, build_boards
-from editbench.compare import amounts, compare, load_runs
+from editbench.compare import amounts, compare, load_runs, slices
 from editbench.compare.power import needs
-from editbench.compare.slices import boundary, mask_size, slices_of
+from editbench.compare.slices import boundary, mask_size, order_of, slices_of
 from editbench.record_files import format_records, read_records
 from editbench.records import EditorInfo, Header, MetricInfo, SuiteInfo
 from editbench.report.comparison import CSV_COLUMNS, needs_csv, to_csv, to_json
@@ -358,6 +358,17 @@ def test_masks_are_measured():
     assert mask_size(mask) == pytest.approx(100 * 50 / 400)
     assert boundary(mask) == pytest.approx(30 / 20)
     assert boundary(np.ones((4, 9), dtype=bool)) == 0.0
+
+
+def test_parts_whose_edges_round_alike_are_still_parts(monkeypatch):
+    sizes = {f"s{index}": 10.01 + index * 0.005 for index in range(9)}
+    monkeypatch.setattr(slices, "_masks", lambda file, by: sizes)
+    monkeypatch.setattr(slices, "GEOMETRY", {"mask_size": (float, " %")})
+    parts = slices.slices_of(None, "mask_size")
+    assert order_of(parts.values()) == ["10.01–10.02 %", "10.025–10.035 %", "10.04–10.05 %"]
+    assert [parts[f"s{index}"] for index in (2, 3, 8)] == order_of(parts.values())
+    sizes.update({f"s{index}": 10.0 + index for index in range(9)})
+    assert order_of(slices.slices_of(None, "mask_size").values()) == ["10–12 %", "13–15 %", "16–18 %"]
 
 
 def test_slices_by_geometry_load_the_suite_and_check_its_pixels(tmp_path):

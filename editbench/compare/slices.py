@@ -15,6 +15,8 @@ from editbench.types import EditbenchError
 SLICES = ("category", "mask_size", "boundary")
 PARTS = 3
 """Parts of equal numbers of scenarios that geometry is cut into."""
+EXACT = 17
+"""Digits that tell any two numbers apart."""
 
 
 def slices_of(file: RecordFile, by: str) -> dict[str, str]:
@@ -73,15 +75,19 @@ def _parts(values: Mapping[str, float], unit: str) -> dict[str, str]:
     found = sorted(values.values())
     cuts = [found[len(found) * part // PARTS] for part in range(1, PARTS)] if found else []
     part_of = {name: int(np.searchsorted(cuts, value, side="right")) for name, value in values.items()}
-    names = {}
-    for part in set(part_of.values()):
-        members = [values[name] for name, own in part_of.items() if own == part]
-        names[part] = f"{_short(min(members))}–{_short(max(members))}{unit}"
+    members: dict[int, list[float]] = {}
+    for name, part in part_of.items():
+        members.setdefault(part, []).append(values[name])
+    edges = {part: (min(of_part), max(of_part)) for part, of_part in members.items()}
+    digits = _digits([edge for pair in edges.values() for edge in pair])
+    names = {part: f"{low:.{digits}g}–{high:.{digits}g}{unit}" for part, (low, high) in edges.items()}
     return {name: names[part] for name, part in part_of.items()}
 
 
-def _short(value: float) -> str:
-    return f"{value:.3g}"
+def _digits(edges: Sequence[float]) -> int:
+    """Return how many digits tell edges apart: parts go by their names, and two with one name would be one part."""
+    distinct = len(set(edges))
+    return next((n for n in range(3, EXACT) if len({f"{edge:.{n}g}" for edge in edges}) == distinct), EXACT)
 
 
 def order_of(values: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from editbench.stats.intervals import (
     resamples,
 )
 from editbench.stats.power import LEAST, clusters_needed, detectable, within_clusters
-from editbench.stats.ranks import front, rank_ranges
+from editbench.stats.ranks import front, rank_ranges, ranks, rounded
 
 __all__ = [
     "DRAWS",
@@ -35,7 +35,9 @@ __all__ = [
     "front",
     "holm",
     "rank_ranges",
+    "ranks",
     "resamples",
+    "rounded",
     "sign_flip",
     "within_clusters",
 ]

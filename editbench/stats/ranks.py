@@ -31,16 +31,23 @@ def rank_ranges(values: Array, clusters: Sequence[str]) -> list[tuple[int, int]]
     sums = np.stack([np.bincount(of_scenario, row, len(names)) for row in values])
     drawn = np.zeros((DRAWS, len(names)))
     np.add.at(drawn, (np.arange(DRAWS)[:, None], resamples(len(names))), 1.0)
-    observed = _ranks(values.mean(axis=1))
-    ranks = np.sort([_ranks(totals) for totals in drawn @ sums.T], axis=0)  # of the same scenarios: as means rank
+    observed = ranks([math.fsum(row) / len(row) for row in values.tolist()])  # as the means of a board are
+    drawn_ranks = np.sort([ranks(totals) for totals in drawn @ sums.T], axis=0)  # of the same scenarios: as means rank
     tail = (1 - LEVEL) / 2
-    low, high = ranks[math.ceil(tail * DRAWS) - 1], ranks[math.ceil((1 - tail) * DRAWS) - 1]
+    low, high = (drawn_ranks[math.ceil(share * DRAWS) - 1] for share in (tail, 1 - tail))
     return [(int(min(a, b)), int(max(a, c))) for a, b, c in zip(observed, low, high, strict=True)]
 
 
-def _ranks(values: Array) -> npt.NDArray[np.intp]:
-    rounded = np.round(values, DECIMALS)
-    return np.searchsorted(np.sort(-rounded), -rounded) + 1
+def rounded(values: Sequence[float] | Array) -> Array:
+    """Return values such that those which are equal but for rounding are equal."""
+    numbers: Array = np.array(values, np.float64)
+    return numbers.round(DECIMALS)
+
+
+def ranks(values: Sequence[float] | Array) -> npt.NDArray[np.intp]:
+    """Return the rank of each value: 1 is the largest one's, equal ones share the better rank."""
+    falling = -rounded(values)
+    return np.searchsorted(np.sort(falling), falling) + 1
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
