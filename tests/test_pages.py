@@ -433,18 +433,8 @@ def test_the_region_toggle_leaves_one_region(browser, edits):
         assert inverted == (region == "keep")
 
 
-def test_five_thousand_scenarios_draw_no_more_than_ninety(browser, tmp_path, edits, record_property):
-    counts = {}
-    for page in (edits, gallery(record_file("mine", 0.7), 5000, tmp_path)):
-        browser.open(page)
-        browser.wait("performance.getEntriesByName('first-contentful-paint').length")
-        counts[page] = browser.run("return [document.querySelectorAll('*').length, document.images.length]")
-    few, many = counts.values()
-    assert many[0] <= few[0] + 20 and many[1] == few[1] == 24 * 5
-    assert browser.one("#count").text == "5000 of 5000 edits"
-    assert page.stat().st_size < 5000 * 800
-    loaded = browser.run("return [...document.images].filter((image) => image.complete && image.naturalWidth).length")
-    assert 0 < loaded < many[1], "pictures out of sight are not loaded"
+def felt(browser, last):
+    """What a reader feels of the page that is open, in milliseconds; `last` is the number of its last page of cards."""
     gaps = browser.run_async(
         """
         const gaps = [];
@@ -459,16 +449,34 @@ def test_five_thousand_scenarios_draw_no_more_than_ninety(browser, tmp_path, edi
         });
         """
     )
-    started = browser.run("const t = performance.now(); turn(100); return performance.now() - t")
-    measured = {
-        "first paint ms": browser.run("return performance.getEntriesByName('first-contentful-paint')[0].startTime"),
-        "frame gap median ms": median(gaps),
-        "frame gap 95 % ms": quantiles(gaps, n=20)[-1],
-        "turning a page ms": started,
+    turned = f"const t = performance.now(); turn({last}); return performance.now() - t"
+    return {
+        "first paint": browser.run("return performance.getEntriesByName('first-contentful-paint')[0].startTime"),
+        "frame gap median": median(gaps),
+        "frame gap 95 %": quantiles(gaps, n=20)[-1],
+        "turning a page": min(browser.run(turned) for _ in range(3)),
     }
-    record_property("measured", json.dumps(measured))
-    print(measured)  # speed is reported, not judged: machines are noisy
-    assert len(gaps) > 5
+
+
+def test_five_thousand_scenarios_draw_no_more_than_ninety(browser, tmp_path, edits, record_property):
+    counts, measured = {}, {}
+    browser.open(edits)  # the first page that a browser shows waits for the browser
+    for page, last in ((edits, 3), (gallery(record_file("mine", 0.7), 5000, tmp_path), 100)):
+        browser.open(page)
+        browser.wait("performance.getEntriesByName('first-contentful-paint').length")
+        counts[page] = browser.run("return [document.querySelectorAll('*').length, document.images.length]")
+        loaded = browser.run("return [...document.images].filter((one) => one.complete && one.naturalWidth).length")
+        measured[page] = felt(browser, last)
+    few, many = counts.values()
+    assert many[0] <= few[0] + 20 and many[1] == few[1] == 24 * 5
+    assert browser.one("#count").text == "5000 of 5000 edits"
+    assert page.stat().st_size < 5000 * 800
+    assert 0 < loaded < many[1], "pictures out of sight are not loaded"
+    record_property("measured", json.dumps(list(measured.values())))
+    print(*measured.values(), sep="\n")  # milliseconds are reported, and judged by those of 90 scenarios alone
+    small, large = measured.values()
+    assert all(large[what] <= 10 * small[what] for what in large), (small, large)
+    assert large["frame gap 95 %"] <= 10 * large["frame gap median"], large
     check_quiet(browser)
 
 
