@@ -47,7 +47,7 @@ class Difference:
     superiority: float | None
     """Share of scenarios won, ties counting half."""
     detectable: float | None
-    """Smallest true difference that this suite would show with a power of 80 %, uncorrected."""
+    """Smallest true difference that this suite would show with a power of 80 %, uncorrected; None below 6 clusters."""
     margin: float | None = None
     """What is too small to matter, as stated by whoever asked."""
     p_equivalent: float | None = None

@@ -27,7 +27,7 @@ class Need:
     n: int
     clusters: int
     detectable: tuple[float | None, ...]
-    """Smallest true difference that is found with 1, 2 and 4 times the clusters; None where nothing is known."""
+    """Smallest true difference found with 1, 2 and 4 times the clusters; None with too few, or where nothing varies."""
     size: float | None
     """The difference to find: as asked for, or the one observed. None without either."""
     clusters_needed: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -13,7 +13,7 @@ from editbench.compare import Compared, Comparison, Difference, Duel, Flips
 from editbench.compare.power import FACTORS, Need
 from editbench.report.numbers import ARROWS, decimals, fixed
 from editbench.specs import printable
-from editbench.stats import Estimate
+from editbench.stats import LEAST, Estimate
 
 LISTED = 8
 """Scenarios that are named."""
@@ -22,16 +22,7 @@ OPTIONAL = ("d", "won:lost", "detects", "G")
 """Columns that a narrow terminal goes without, the first to go first."""
 NARROWEST = {"metric": 12, "slice": 10, "verdict": 7}
 """Columns of words, and the width that they keep: they go on in the next line."""
-HOW_TO_READ = (
-    "A − B over the scenarios on which both have a value (n, in G clusters), with a 95 % interval; p: sign flips of "
-    "whole clusters, corrected over {tests} tests (Holm); d: mean difference in standard deviations; detects: the "
-    "smallest true difference that this suite shows four times in five. Verdicts are about A, at 5 %, corrected; "
-    "unclear does not mean equal."
-)
-HOW_TO_PLAN = (
-    "detects: the smallest true difference that is shown four times in five, at 5 % without correction, with 1, 2 and "
-    "4 times the clusters; then what a difference needs: clusters like those that there are."
-)
+NOTHING_DETECTED = f"– with fewer than {LEAST} clusters, which cannot show any, or where nothing varies"
 
 
 def comparison_parts(comparison: Comparison, width: int) -> Iterator[RenderableType]:
@@ -41,18 +32,41 @@ def comparison_parts(comparison: Comparison, width: int) -> Iterator[RenderableT
         comparison: what to show.
         width: how many characters fit into a line; numbers that do not are left to the CSV.
     """
+    shown: set[str] = set()
     for duel in comparison.duels:
         yield _title(duel)
-        yield _fitting(duel.differences, width)
+        table = _fitting(duel.differences, width)
+        shown.update(_heads(table))
+        yield table
         if duel.flips is not None:
             yield _flips(duel.flips)
         if duel.slices:
             yield from _slices(duel, width)
         for name, why in duel.left_out.items():
             yield Text(f"not compared: {printable(name)}, {printable(why)}")
-    yield Text(HOW_TO_READ.format(tests=comparison.tests), style="italic")
+    yield Text(_how_to_read(shown, comparison), style="italic")
     for note in comparison.notes:
         yield Text(f"note: {printable(note)}")
+
+
+def _heads(table: Table) -> list[str]:
+    return [str(column.header) for column in table.columns]
+
+
+def _how_to_read(shown: Set[str], comparison: Comparison) -> str:
+    """Explain the columns that are shown, and no other."""
+    pairs = "n, in G clusters" if "G" in shown else "n"
+    parts = [
+        f"A − B over the scenarios on which both have a value ({pairs}), with a 95 % interval",
+        f"p: sign flips of whole clusters, corrected over {comparison.tests} tests (Holm)",
+    ]
+    if "d" in shown:
+        parts.append("d: mean difference in standard deviations")
+    if "detects" in shown:
+        found = [one.detectable for duel in comparison.duels for one in duel.differences]
+        parts.append("detects: the smallest true difference that this suite shows four times in five")
+        parts[-1] += f" ({NOTHING_DETECTED})" if None in found else ""
+    return f"{'; '.join(parts)}. Verdicts are about A, at 5 %, corrected; unclear does not mean equal."
 
 
 def _title(duel: Duel) -> Text:
@@ -190,12 +204,29 @@ def _part(estimate: Estimate, places: int) -> str:
 
 def needs_parts(comparison: Comparison, needs: Sequence[Need], width: int) -> Iterator[RenderableType]:
     """Yield the tables of what differences need, and how to read them, in lines of `width` characters."""
+    shown: set[str] = set()
     for duel in comparison.duels:
         yield _title(duel)
         own = [need for need in needs if need.right == duel.right.name]
         table = _needs(own, FACTORS)
-        yield table if _fits(table, width) else _needs(own, FACTORS[:1])
-    yield Text(HOW_TO_PLAN, style="italic")
+        table = table if _fits(table, width) else _needs(own, FACTORS[:1])
+        shown.update(_heads(table))
+        yield table
+    yield Text(_how_to_plan(shown, needs), style="italic")
+    few = min((need.clusters for need in needs if 1 < need.clusters < LEAST), default=None)
+    if few is not None:
+        least = f"{2.0 ** (1 - few):.2g}"
+        yield Text(f"note: {few} clusters cannot give p below {least}; it takes {LEAST} to show any difference at 5 %")
+
+
+def _how_to_plan(shown: Set[str], needs: Sequence[Need]) -> str:
+    factors = [factor for factor in FACTORS if factor == 1 or f"×{factor}" in shown]
+    text = "detects: the smallest true difference that is shown four times in five, at 5 % without correction"
+    if len(factors) > 1:
+        text += f", with {', '.join(map(str, factors[:-1]))} and {factors[-1]} times the clusters"
+    if any(value is None for need in needs for value in need.detectable[: len(factors)]):
+        text += f" ({NOTHING_DETECTED})"
+    return f"{text}; then what a difference needs: clusters like those that there are."
 
 
 def _needs(needs: Sequence[Need], factors: Sequence[int]) -> Table:

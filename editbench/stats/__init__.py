@@ -15,11 +15,12 @@ from editbench.stats.intervals import (
     estimates,
     resamples,
 )
-from editbench.stats.power import clusters_needed, detectable, within_clusters
+from editbench.stats.power import LEAST, clusters_needed, detectable, within_clusters
 from editbench.stats.ranks import front, rank_ranges
 
 __all__ = [
     "DRAWS",
+    "LEAST",
     "LEVEL",
     "ClusteredMean",
     "Clusters",
