@@ -14,6 +14,7 @@ from editbench import leaderboards
 from editbench.demo import EDITORS, NETWORKS, PIXELS, TRAINED, WITHOUT_TARGETS
 from editbench.record_files import read_records
 from editbench.records import record_to_json
+from editbench.report.terminal import board_table
 from editbench.verdicts import SUFFIXES, Verdict, level_of, path_of, read_verdicts
 from editbench.verify import verify_run, write_verdict
 
@@ -323,6 +324,10 @@ def test_a_verdict_is_shown_for_the_records_that_it_is_about_and_for_no_others(t
     assert set(found.values()) == {"self-reported"}
     (board,) = leaderboards.load([blur])
     assert [row.verdict.beacon for row in board.rows] == ["a beacon"]
+    assert " regenerated: blur." in board_table(board, 80).caption.plain
+    verdict_of(noise)
+    (board,) = leaderboards.load([path for path in noise.parent.glob("*.gz") if path.name[0] in "bnj"])
+    assert " regenerated: blur, noise; self-reported: all others." in board_table(board, 200).caption.plain
     page = (copy / "index.html").read_text("utf-8")
     assert "79 of 79 edits scored again, 16 made again by editbench 0.1, drawn by the beacon a beacon" in page
 

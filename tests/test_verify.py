@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import editbench
+from editbench import journal
 from editbench.cli import app
 from editbench.images import pixels_sha256
 from editbench.testing import examples
@@ -135,14 +136,41 @@ def test_an_edited_run_json_is_found(run):
     assert problem == "run.json and records.jsonl differ: editor.mask_access: 'region' -> 'none'"
 
 
-def test_a_chain_of_own_outputs_is_scored_against_what_it_was_given(tmp_path):
-    written = WRITERS["magicbrush:PATH"]
-    written.write(tmp_path / "data", examples(written.count, *written.size))
-    made = editbench.run(
-        "jpeg", f"magicbrush:{tmp_path / 'data'}", ["mae:region=all"], chain="own", output_dir=str(tmp_path / "run")
-    )
-    assert max(record.turn for record in made.records().records) == 2
-    assert verify_run(tmp_path / "run").level == "recomputed"
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory):
+    folder, written = tmp_path_factory.mktemp("chained"), WRITERS["magicbrush:PATH"]
+    written.write(folder / "data", examples(written.count, *written.size))
+    suite = f"magicbrush:{folder / 'data'}"
+    return editbench.run("jpeg", suite, ["mae:region=all"], chain="own", output_dir=str(folder / "run")).path
+
+
+def test_a_chain_of_own_outputs_is_scored_against_what_it_was_given(chained, tmp_path):
+    assert max(record.turn for record in editbench.loops.Run(chained).records().records) == 2
+    assert verify_run(chained).level == "recomputed"
+    for name in ("run.json", "records.jsonl"):  # as it is submitted
+        shutil.copy(chained / name, tmp_path / name)
+    shutil.copytree(chained / "edits", tmp_path / "edits")
+    assert verify_run(tmp_path).level == "recomputed"
+
+
+def test_a_chain_is_not_scored_against_what_its_journal_says(chained, tmp_path):
+    run = shutil.copytree(chained, tmp_path / "run")
+    records = {record["scenario_id"]: record for record in map(json.loads, lines(run)[1:])}
+    second = next(record for record in records.values() if record.get("turn") == 2)
+    first = next(name for name in records if name == second["scenario_id"][:-1] + "1")
+    (path,) = (run / "journal").glob("*.jsonl")
+    forged = []
+    for event in (json.loads(line)["event"] for line in path.read_bytes().splitlines()):
+        if event["type"] == "edit" and event["scenario_id"] == first:
+            event["edit_sha256"] = second["edit_sha256"]
+        forged += [journal.line(event)] if event["type"] != "records" else []
+    path.write_bytes(b"".join(forged))
+    second["values"]["mae:region=all"]["value"] = 0.0
+    found = [json.dumps(second, sort_keys=True, separators=(",", ":")) if f'"{second["scenario_id"]}"' in line else line
+             for line in lines(run)]  # fmt: skip
+    (run / "records.jsonl").write_text("\n".join(found) + "\n")
+    (problem,) = verify_run(run).problems
+    assert problem.startswith(f"{second['scenario_id']}, repeat 0: mae:region=all is 0, computed again")
 
 
 def test_copies_of_the_sources_are_told(tmp_path):

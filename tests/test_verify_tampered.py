@@ -13,7 +13,7 @@ import editbench
 from editbench.images import pixels_sha256
 from editbench.records import dumps, loads
 from editbench.types import EditbenchError
-from editbench.verify import verify_run
+from editbench.verify import verify_run, write_verdict
 
 SUITE = "shapes@1:size=32"
 METRICS = ["success", "mae:region=keep", "mae:region=edit"]
@@ -188,11 +188,12 @@ def test_failures_that_are_not_run_are_found(run):
 
 
 @pytest.mark.parametrize("name", ["run.json", "records.jsonl", "edits", "an edit"])
-def test_a_symbolic_link_is_refused_before_it_is_followed(run, tmp_path, name):
+@pytest.mark.parametrize("shown", ["itself", "no such thing"])
+def test_a_symbolic_link_is_refused_before_it_is_followed(run, tmp_path, name, shown):
     path = sorted((run / "edits").glob("*.png"))[0] if name == "an edit" else run / name
     moved = tmp_path / "elsewhere"
     path.rename(moved)
-    path.symlink_to(moved)
+    path.symlink_to(moved if shown == "itself" else Path(__file__))
     verdict = verify_run(run)
     assert verdict.cells == 0
     assert all("is a symbolic link" in problem for problem in verdict.problems)
@@ -274,6 +275,38 @@ def test_outputs_of_another_submission_are_found(run, folder, kind, tmp_path):
 def test_a_run_is_no_copy_of_itself_or_of_the_same_editor(run, original, folder):
     again = make(folder, Smear(), "again")
     assert verify_run(run, against=[original, again]).problems == ()
+
+
+@pytest.mark.parametrize("spec", ["folder:outputs", "paste:editor=[folder:outputs]", "http://localhost:8000"])
+def test_a_copy_is_one_even_if_both_name_the_same_folder_or_address(run, tmp_path, spec):
+    def submit(header, records):
+        header["editor"].update(spec=spec, code_sha256=None)
+
+    tamper(run, submit)
+    theirs = shutil.copytree(run, tmp_path / "theirs")
+    tamper(theirs, lambda header, records: header["editor"].update(label="theirs"))
+    problems = verify_run(run, against=[theirs / "records.jsonl"]).problems
+    assert any("are each that of 'theirs'" in problem for problem in problems)
+
+
+def test_of_others_with_one_label_each_is_looked_at(run, folder, tmp_path):
+    other = make(folder, Smear(11), "eleven")
+    theirs = shutil.copytree(run, tmp_path / "theirs")
+    for place in (theirs, shutil.copytree(other, tmp_path / "other")):
+        tamper(place, lambda header, records: header["editor"].update(spec="theirs", label="theirs"))
+    paths = [place / "records.jsonl" for place in (theirs, tmp_path / "other")]
+    for order in (paths, paths[::-1]):
+        assert any("are each that of 'theirs'" in problem for problem in verify_run(run, against=order).problems)
+
+
+def test_a_verdict_that_comes_with_a_submission_is_told(run):
+    write_verdict(run, replace(verify_run(run), level="regenerated"))
+    (remark,) = verify_run(run).remarks
+    assert remark == "verdict.json in it says regenerated, which boards believe: --write puts this verdict in its place"
+    write_verdict(run, verify_run(run))
+    assert verify_run(run).remarks == ()
+    (run / "verdict.json").write_text("{}")
+    assert any("no verdict" in remark for remark in verify_run(run).remarks)
 
 
 def test_controls_are_nobodys(tmp_path):
@@ -478,6 +511,13 @@ def test_too_few_are_no_evidence(editors, monkeypatch):
     verdict = verify_run(run, regenerate=5, beacon="b", trust_code=True)
     assert (verdict.level, verdict.problems) == ("recomputed", ())
     assert "too few to tell anything" in verdict.remarks[0]
+
+
+def test_failures_that_fail_again_and_one_lucky_seed_are_no_evidence(editors):
+    for name in ("nothing", "random"):
+        verdict = verify_run(of_editor(name), regenerate=1, beacon="b", trust_code=True)
+        assert (verdict.level, verdict.regenerated, verdict.problems) == ("recomputed", 1, ())
+        assert any("shows nothing" in remark or "too few" in remark for remark in verdict.remarks)
 
 
 def test_without_all_values_it_is_not_recomputed_and_so_not_regenerated(editors):

@@ -12,6 +12,7 @@ from editbench.board import Board, Cell, Column, Row
 from editbench.report.numbers import ARROWS, name_and_options
 from editbench.report.published import KEY, Beside, PublishedNumber, PublishedTable
 from editbench.specs import printable
+from editbench.verdicts import level_of
 
 SHOWN = {
     "composite": "composite",
@@ -49,7 +50,7 @@ def board_table(board: Board, width: int) -> Table:
     more = f" {left_out} more in the CSV and the page." if left_out else ""
     table = Table(
         title=Text(f"{printable(board.suite.name)} · {board.suite.scenarios} scenarios"),
-        caption=Text(CAPTION + more),
+        caption=Text(CAPTION + _verified(board) + more),
         title_justify="left",
         caption_justify="left",
         header_style="bold",
@@ -66,6 +67,18 @@ def board_table(board: Board, width: int) -> Table:
         texts = [rank_text(row), labels[index], row.editor.mask_access, failed, *(cells[index] for _, cells in columns)]
         table.add_row(*map(Text, texts), style=style)
     return table
+
+
+def _verified(board: Board) -> str:
+    """Return which rows have been verified: by name, or how many if there are more than three."""
+    labels: dict[str, list[str]] = {}
+    for row in board.rows:
+        labels.setdefault(level_of(row.verdict), []).append(printable(row.editor.label))
+    others = labels.pop("self-reported", [])
+    if not labels:
+        return ""
+    told = [f"{level}: {', '.join(of) if len(of) <= 3 else len(of)}" for level, of in sorted(labels.items())]
+    return f" {'; '.join(told)}{'; self-reported: all others' if others else ''}."
 
 
 def _fitting(columns: Iterable[tuple[str, list[str]]], room: int) -> tuple[list[tuple[str, list[str]]], int]:
