@@ -25,7 +25,7 @@ from editbench.types import AnyEditor, EditbenchError, Image, Record, Sample, Sc
 from editbench.verdicts import Level, Verdict, path_of
 from editbench.verify import declared, edits
 from editbench.verify.again import draw, judge, make_again
-from editbench.verify.cells import check_cell, compare, compare_again, name_of, without_edit
+from editbench.verify.cells import cell_of, check_cell, compare, compare_again, name_of, without_edit
 from editbench.verify.foreign import is_foreign, refuse_foreign, runnable
 
 BATCH = 8
@@ -59,13 +59,14 @@ def verify_run(
         raise EditbenchError(f"{path}: no run.json or no record file records.jsonl, expected a finished run directory")
     if regenerate and not beacon:
         raise EditbenchError("--regenerate needs --beacon: a text that nobody knew when the run was made")
+    verdict = Verdict("self-reported", "", __version__, beacon, 0, 0)
+    if found := declared.links(path):
+        return replace(verdict, problems=tuple(found))
     try:
         run, header, file = store.read_run(), store.read_header(), read_records(store.records_path)
     except InvalidRecords as error:
-        return Verdict("self-reported", "", __version__, beacon, 0, 0, problems=(str(error),))
-    verdict = Verdict("self-reported", file.sha256, __version__, beacon, 0, 0)
-    if found := declared.links(path):
-        return replace(verdict, problems=tuple(found))
+        return replace(verdict, problems=(str(error),))
+    verdict = replace(verdict, records_sha256=file.sha256)
     if not trust_code:
         refuse_foreign("suite", [header.suite.spec, str((run.get("config") or {}).get("suite", ""))])
         refuse_foreign("metric", header.metrics)
@@ -90,10 +91,10 @@ def _verdict(
     against: Sequence[Path],
 ) -> Verdict:
     problems = [*declared.check_run(plan, file)]
-    remarks = declared.extra_edits(plan.store.path, file)
+    remarks = [*declared.extra_edits(plan.store.path, file)]
     unlike = [] if editor is None else [*declared.check_editor(file, editor)]
-    cells = {} if plan.chains is None else plan.store.cells()
     records = {(record.scenario_id, record.repeat): record for record in file.records}
+    cells = {} if plan.chains is None else {key: cell_of(record) for key, record in records.items()}
     scored = _chosen(records, recompute, verdict.beacon)
     wanted = draw(records, regenerate, verdict.beacon) if editor is not None and not unlike else []
     seen: list[edits.Seen] = []
@@ -123,7 +124,7 @@ def _verdict(
     level: Level = "self-reported"
     if len(scored) >= plan.total and not problems:
         level = "regenerated" if again is not None and again.held else "recomputed"
-    return replace(
+    verdict = replace(
         verdict,
         level=level,
         cells=plan.total,
@@ -132,6 +133,7 @@ def _verdict(
         problems=tuple(problems),
         remarks=tuple(remarks),
     )
+    return replace(verdict, remarks=(*remarks, *declared.other_verdict(plan.store.path, verdict)))
 
 
 def _editor_of(header: Header, wanted: bool, trust_code: bool) -> AnyEditor | None:

@@ -88,7 +88,7 @@ def make_again(
         plan: of the submission.
         editor: the one that the submission names, placed where it is to run; it is closed at the end.
         chosen: scenario, repeat, and the submitted edit.
-        cells: what the journal knows, for chains of own outputs.
+        cells: the edits of the submission, for chains of own outputs.
         beacon: decides the fresh seeds.
     """
     made = []
@@ -120,7 +120,10 @@ def _fresh(beacon: str, scenario_id: str, repeat: int) -> int:
 def judge(made: Sequence[Again]) -> Regenerated:
     """Compare edits of a submission with those made here."""
     equal = sum(_same(pair.submitted, pair.own) for pair in made)
-    if made and all(_same(pair.own, pair.fresh) for pair in made):  # the seed changes nothing
+    if all(pair.own is None and pair.fresh is None for pair in made):
+        problems = tuple(line for pair in made for line in _differs(pair))
+        return Regenerated(len(made), False, problems, ("every edit made again has failed, which shows nothing",))
+    if all(_same(pair.own, pair.fresh) for pair in made):  # the seed changes nothing
         problems = tuple(line for pair in made for line in _differs(pair))
         return Regenerated(len(made), not problems, problems, ())
     own, fresh = (
@@ -128,7 +131,7 @@ def judge(made: Sequence[Again]) -> Regenerated:
     )
     clusters = [pair.scenario.cluster for pair in made]
     problems = tuple(refusals({"the run's seed": own, "a fresh seed": fresh}, clusters))
-    enough = len(set(clusters)) >= FEWEST or (equal == len(made) > 0)
+    enough = len(set(clusters)) >= FEWEST
     remarks = []
     if not enough:
         found = f"edits of {len(set(clusters))} clusters were made again"

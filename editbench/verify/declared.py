@@ -15,7 +15,8 @@ from editbench.placement import leaf_of
 from editbench.plan import Plan
 from editbench.record_files import RecordFile
 from editbench.registry import spec_of
-from editbench.types import AnyEditor
+from editbench.types import AnyEditor, EditbenchError
+from editbench.verdicts import Verdict, path_of, read_verdicts
 
 OF_RUN = ("seed", "repeats", "same_seed", "align")
 """What run.json says twice: in its configuration and in its header."""
@@ -23,7 +24,7 @@ OF_RUN = ("seed", "repeats", "same_seed", "align")
 
 def links(path: Path) -> list[str]:
     """Return a line for each symbolic link among the files of a submission: what it shows may change, or be private."""
-    looked = [path / "run.json", path / "records.jsonl", path / "journal", path / "edits"]
+    looked = [path / "run.json", path / "records.jsonl", path / "journal", path / "edits", path_of(path)]
     if not (path / "edits").is_symlink():
         looked += sorted((path / "edits").glob("*"))
     return [
@@ -38,6 +39,18 @@ def extra_edits(path: Path, file: RecordFile) -> list[str]:
     named = {f"{record.edit_sha256}.png" for record in file.records}
     extra = [found.name for found in sorted((path / "edits").glob("*")) if found.name not in named]
     return [f"{len(extra)} files of edits/ belong to no record, {extra[0][:80]} first"] if extra else []
+
+
+def other_verdict(path: Path, verdict: Verdict) -> Iterator[str]:
+    """Yield a remark if a verdict lies in a submission, of which this one knows nothing."""
+    try:
+        kept = [*read_verdicts([path]).values()]
+    except EditbenchError as error:
+        yield str(error)
+        return
+    for other in kept:
+        if (other.records_sha256, other.level) != (verdict.records_sha256, verdict.level):
+            yield f"verdict.json in it says {other.level}, which boards believe: --write puts this verdict in its place"
 
 
 def check_run(plan: Plan, file: RecordFile) -> Iterator[str]:

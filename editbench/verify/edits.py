@@ -17,6 +17,7 @@ from editbench.regions import Mask
 from editbench.store import RunStore
 from editbench.types import Image, MaskAccess, Sample
 from editbench.verdicts import SUFFIXES
+from editbench.verify.foreign import is_foreign, runnable
 
 SHARE = 0.1
 """Above this share of edits, and with more than one, copies are a problem; a single coincidence is a remark."""
@@ -91,16 +92,16 @@ def of_targets(edits: Sequence[Seen]) -> tuple[list[str], list[str]]:
     return _copies(sum(asked), len(asked), "the suite's target, bit for bit: no editor hits it without having it")
 
 
-def of_others(edits: Sequence[Seen], others: Mapping[str, Mapping[Key, str]]) -> tuple[list[str], list[str]]:
+def of_others(edits: Sequence[Seen], others: Iterable[tuple[str, Mapping[Key, str]]]) -> tuple[list[str], list[str]]:
     """Return problems and remarks about edits that are those of another submission, bit for bit.
 
     Args:
         edits: of this submission; those that changed nothing or are the target are not counted.
-        others: hashes of edits, by label.
+        others: label and hashes of edits of each.
     """
     problems, remarks = [], []
     own = {seen.key: seen.sha256 for seen in edits if not seen.unchanged and not seen.is_target}
-    for label, theirs in others.items():
+    for label, theirs in others:
         equal = sum(theirs.get(key) == sha256 for key, sha256 in own.items())
         worse, worth_knowing = _copies(equal, len(own), f"that of {label!r} on the same scenario, bit for bit")
         problems += worse
@@ -138,8 +139,8 @@ def of_masks(edits: Sequence[Seen], access: MaskAccess) -> tuple[list[str], list
 # ---------------------------------------------------------------------------------------------------- others
 
 
-def edits_of_others(paths: Iterable[Path], file: RecordFile) -> dict[str, dict[Key, str]]:
-    """Return the edits of other submissions on the same suite, by label; controls are nobody's.
+def edits_of_others(paths: Iterable[Path], file: RecordFile) -> Iterator[tuple[str, dict[Key, str]]]:
+    """Yield label and edits of each other submission on the same suite; controls are nobody's.
 
     What is left out: the same records, and editors that are this one, made of this one, or that this one is made of.
 
@@ -150,12 +151,10 @@ def edits_of_others(paths: Iterable[Path], file: RecordFile) -> dict[str, dict[K
     Raises:
         EditbenchError: for a path that is none of these, or damaged records.
     """
-    found = {}
     for other in _files(paths, file.header):
         if other.sha256 != file.sha256 and not other.header.editor.control and not _related(file.header, other.header):
             edits = {(r.scenario_id, r.repeat): r.edit_sha256 for r in other.records if r.edit_sha256 is not None}
-            found[other.header.editor.label] = edits
-    return found
+            yield other.header.editor.label, edits
 
 
 def _files(paths: Iterable[Path], header: Header) -> Iterator[RecordFile]:
@@ -176,5 +175,10 @@ def _identity(path: Path) -> str:
 
 
 def _related(one: Header, two: Header) -> bool:
-    same = (one.editor.spec, one.editor.code_sha256) == (two.editor.spec, two.editor.code_sha256)
-    return same or f"[{one.editor.spec}]" in two.editor.spec or f"[{two.editor.spec}]" in one.editor.spec
+    """Whether one editor is the other, or is made of it; a folder, an address or a file of code may be anybody's."""
+    specs, hashes = (one.editor.spec, two.editor.spec), (one.editor.code_sha256, two.editor.code_sha256)
+    if specs[0] == specs[1] and hashes[0] == hashes[1] is not None:
+        return True
+    if any(is_foreign("editor", spec) or not runnable(spec) for spec in specs):
+        return False
+    return specs[0] == specs[1] or f"[{specs[0]}]" in specs[1] or f"[{specs[1]}]" in specs[0]
