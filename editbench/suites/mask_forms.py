@@ -31,6 +31,11 @@ from editbench.suites.runs import decode_runs
 from editbench.types import Image
 
 
+def counts_pixels(form: Mapping[str, Any] | None) -> bool:
+    """Whether a mask is numbers, which count the pixels of its picture as it is stored: its EXIF orientation aside."""
+    return form is not None and form["form"] in ("coco", "runs")
+
+
 def read_mask(form: Mapping[str, Any] | None, root: Path, source: Image) -> AcceptedMask:
     """Return the mask that a form stands for.
 
