@@ -454,7 +454,7 @@ def test_rows_with_one_picture_are_one_cluster_and_imagics_output_is_no_target(t
     assert all(scenario.target is None for scenario in suite)
     rows[1]["original_image"] = "a.png"
     pq.write_table(pa.Table.from_pylist([rows[1]]), path)
-    with pytest.raises(EditbenchError, match="row 0: original_image='a.png', expected a valid dict"):
+    with pytest.raises(EditbenchError, match=r"row 0: original_image='a\.png', expected a valid dict"):
         load_suite(spec)
 
 
