@@ -110,12 +110,15 @@ def coco(folder, change=lambda data: None, count=3):
     return spec
 
 
-def test_groups_and_small_objects_are_left_out(tmp_path):
+def test_groups_and_small_objects_are_left_out_and_counted(tmp_path):
     spec = coco(tmp_path, lambda data: data["annotations"][0].update(area=31.5))
     assert [scenario.id for scenario in load_suite(spec)] == ["900", "901", "902"]
     large = load_suite(f"{spec},min_area=32")
     assert [scenario.id for scenario in large] == ["901", "902"]
     assert large.name == "coco:min_area=32.0"
+    groups = "left out: 3, a group (iscrowd), no single object (first: 800)"
+    assert load_suite(spec).warnings == (groups,)
+    assert large.warnings == ("left out: 1, smaller than min_area=32 (first: 900)", groups)
     assert large.identity != load_suite(spec).identity
 
 

@@ -12,6 +12,7 @@ import os
 import tempfile
 import weakref
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -134,12 +135,13 @@ class Benchmark:
         coverage = Coverage(self.pictures)
         seen: set[bytes] = set()
         self._defects: dict[str, list[str]] = {}
-        left_out: dict[str, list[str]] = {}
+        left_out, first = Counter[str](), dict[str, str]()
         for row in layout.rows():
             if isinstance(row, EditbenchError):
                 raise row
             if isinstance(row, LeftOut):
-                left_out.setdefault(row.reason, []).append(row.id)
+                left_out[row.reason] += 1
+                first.setdefault(row.reason, row.id)
                 continue
             _check_id(row.id, seen, self.name)
             for defect in row.metadata.get("defects", ()):
@@ -156,7 +158,7 @@ class Benchmark:
         self.identity = digest.hexdigest()
         self._coverage = coverage.notes()
         self._left_out = tuple(
-            f"left out: {len(ids)}, {reason} (first: {printable(ids[0])})" for reason, ids in left_out.items()
+            f"left out: {count}, {reason} (first: {printable(first[reason])})" for reason, count in left_out.items()
         )
 
     @property
