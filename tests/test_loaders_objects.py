@@ -188,7 +188,7 @@ def test_pictures_may_lie_below_images_without_another_identity(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "val2017").rename(tmp_path / "images" / "val2017")
     moved = load_suite(spec)
-    assert (moved.identity, moved.warnings) == (identity, ())
+    assert moved.identity == identity and not any("coverage" in text for text in moved.warnings)
     assert moved[0].mask.any()
 
 

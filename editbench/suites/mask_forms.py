@@ -33,6 +33,10 @@ from editbench.types import Image
 
 MAX_STRETCH = 1.06
 """Models round sides to multiples of 32: of a picture of 1000 pixels, that is 3 % a side. 5:4 and 4:3 are 7 % apart."""
+NEAR_BLACK = 16
+"""JPEG leaves that much of a black region's border, a soft brush a few pixels of it; neither is exactly black."""
+MAX_SOFT = 0.25
+"""Of a painted region: a soft brush leaves up to an eighth, JPEG up to all of it."""
 
 
 def counts_pixels(form: Mapping[str, Any] | None) -> bool:
@@ -95,11 +99,18 @@ def _from_paint(form: Mapping[str, Any], root: Path, source: Image) -> AcceptedM
         painted = upright(open_image(read_bytes(root, picture))).convert("RGB")  # what alpha hides counts as painted
     except InvalidImage as error:
         raise InvalidImage(f"{reference_text(picture)!r}: {error}") from error
-    black = np.asarray(painted.convert("L")) == 0
+    grey = np.asarray(painted.convert("L"))
+    black = grey == 0
     if black.shape != source.shape[:2]:
         sizes = size_text(*black.shape), size_text(*source.shape[:2])
         raise InvalidImage(f"{reference_text(picture)!r}: size {sizes[0]}, but the source is {sizes[1]}")
-    return unpainted(black, source)
+    mask, flags = unpainted(black, source)
+    levels = np.asarray(PILImage.fromarray(source).convert("L")).astype(np.int64)
+    soft = int(((grey > 0) & (grey <= NEAR_BLACK) & (levels - grey > 2 * NEAR_BLACK)).sum())
+    if soft > MAX_SOFT * mask.sum():
+        counts = f"{soft} near-black pixels beside {mask.sum()} painted ones"
+        raise InvalidImage(f"{reference_text(picture)!r}: {counts}: stored with loss, as by JPEG?")
+    return AcceptedMask(mask, (*flags, "near-black pixels beside painted ones") if soft else flags)
 
 
 def unpainted(black: Mask, source: Image) -> AcceptedMask:
