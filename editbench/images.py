@@ -116,11 +116,11 @@ def _check_sums(png: bytes) -> bool:
     return False
 
 
-def decode(data: bytes | Path) -> Accepted:
-    """Decode a file to an `Image`. Raises as `open_image` does."""
+def decode(data: bytes | Path, stored: bool = False) -> Accepted:
+    """Decode a file to an `Image`, as `from_pil` does. Raises as `open_image` does."""
     opened = open_image(data)
     with decoding():  # a palette or a transparent colour that does not fit the mode shows only now
-        return from_pil(opened)
+        return from_pil(opened, stored)
 
 
 def check_png(data: bytes) -> None:
@@ -137,11 +137,12 @@ def verified(data: bytes, sha256: str) -> Image:
     return image
 
 
-def from_pil(image: PILImage.Image) -> Accepted:
+def from_pil(image: PILImage.Image, stored: bool = False) -> Accepted:
     """Convert a Pillow image of any usual mode to an `Image`.
 
-    Orientation (EXIF) is applied; alpha is composited over white, so that hidden colour does not leak; 16-bit
-    grey is scaled by 1/257 (`Image.convert` would saturate it); an ICC profile is ignored. Each leaves a flag.
+    Orientation (EXIF) is applied, unless the image is wanted as it is stored; alpha is composited over white, so
+    that hidden colour does not leak; 16-bit grey is scaled by 1/257 (`Image.convert` would saturate it); an ICC profile
+    is ignored. Each leaves a flag.
 
     Raises:
         InvalidImage: for modes without a defined conversion (`F`, `I` beyond 16 bits, `LAB`, ...).
@@ -151,8 +152,8 @@ def from_pil(image: PILImage.Image) -> Accepted:
     flags = set()
     turned = upright(image)
     if turned is not image:
-        image = turned
-        flags.add("exif-orientation")
+        image = image if stored else turned
+        flags.add("exif-orientation-ignored" if stored else "exif-orientation")
     if image.info.get("icc_profile"):
         flags.add("icc-profile-ignored")
     if image.mode.startswith("I;16") or image.mode == "I":

@@ -6,9 +6,10 @@ import re
 import reprlib
 import unicodedata
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+LONGEST_ID = 128
+ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_ID - 1}}}")
 """Of a scenario."""
-ID_RULE = "up to 128 letters, digits, '.', '_' or '-'"
+ID_RULE = f"up to {LONGEST_ID} letters, digits, '.', '_' or '-'"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:=,@()\[\]+-]{0,63}")
 """Of a run. No leading sign (a spreadsheet would see a formula), no markup, no control characters."""
 LABEL_RULE = "up to 64 letters, digits or ' ._:=,@()[]+-', a letter or digit first"

@@ -1,5 +1,6 @@
 """Every loader of a published benchmark: written in the exact layout, loaded, run, and broken in every way."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,9 @@ from editbench import load_suite
 from editbench.cli import app
 from editbench.images import InvalidImage
 from editbench.merge import merge_runs
+from editbench.names import ID
 from editbench.record_files import read_records
+from editbench.suites.manifests import as_id
 from editbench.suites.runs import decode_runs
 from editbench.testing import check_loader, check_suite, examples
 from editbench.testing.layouts import WRITERS
@@ -106,6 +109,25 @@ def test_a_missing_field_is_told_with_the_item_and_what_it_may_be_called(tmp_pat
     (tmp_path / "mapping_file.json").write_text(json.dumps({"000000000001": item}))
     with pytest.raises(EditbenchError, match="'000000000001': no field 'original_prompt': did you mean"):
         load_suite(f"piebench:{tmp_path}")
+
+
+def test_names_that_an_id_cannot_hold_stay_apart_and_others_stay_as_they_are():
+    assert as_id("a-1", "dark blue", "x/y") == "a-1-dark_blue-x_y" and as_id("_1") == "1" and as_id("") == ""
+    names = ["猫", "狗", "é", "e\u0301", "e_", "x" * 130 + "猫", "x" * 130 + "狗", "\ud800", "-", "/"]
+    ids = [as_id(name) for name in names]
+    assert all(ID.fullmatch(made) for made in ids) and len(set(ids)) == len(names)
+    assert as_id("猫") == hashlib.sha256("猫".encode()).hexdigest()[:12]
+    assert as_id("a", "té") == "a-t_-" + hashlib.sha256("a-té".encode()).hexdigest()[:12]
+
+
+def test_attributes_in_another_script_are_scenarios_of_their_own(tmp_path):
+    WRITERS["editval:PATH"].write(tmp_path, examples(1))
+    wanted = ["t shirt", "t-shirt", "手机", "杯子"]
+    edits = {"bench": {"100": {"object_addition": {"from": [], "to": wanted}}}}
+    (tmp_path / "object.json").write_text(json.dumps(edits, ensure_ascii=False), "utf-8")
+    suite = load_suite(f"editval:{tmp_path}")
+    assert [scenario.metadata["to"] for scenario in suite] == wanted
+    assert [scenario.id for scenario in suite][:2] == [f"100-bench-object_addition-t{mark}shirt" for mark in "_-"]
 
 
 # ----------------------------------------------------------------------------- where data lie, and what is missing

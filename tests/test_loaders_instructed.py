@@ -102,6 +102,27 @@ def test_a_mask_of_another_size_is_brought_to_the_picture_and_flagged(written):
     assert suite.oddities(1) == ["mask: resized from 256x192"]
 
 
+@pytest.mark.parametrize("spec", ["gedit:PATH,masks=cocoedit", "imgedit:PATH,masks=cocoedit", "icebench:PATH"])
+def test_a_mask_of_another_shape_is_refused_and_a_little_stretching_told(written, spec):
+    folder, _ = written(spec)
+    loaded = spec.replace("PATH", str(folder))
+    before = load_suite(loaded)
+    index = next(index for index in range(len(before)) if before.row(index).mask)
+    path = folder / before.row(index).mask["picture"]
+    with PILImage.open(path) as mask:
+        height, width = mask.height, mask.width
+        mask.transpose(PILImage.Transpose.ROTATE_90).save(path)
+    error = states(load_suite(loaded))[index]
+    assert error.endswith(
+        f"mask: size {height}x{width}, but the source is {width}x{height}: turned, or of another picture?"
+    )
+    with PILImage.open(path) as mask:
+        mask.resize((width * 2, round(height * 2 * 1.04))).save(path)
+    suite = load_suite(loaded)
+    assert states(suite)[index] == "ok"
+    assert suite.oddities(index)[-1].startswith("mask: aspect ratio differs by more than 1%, resized from ")
+
+
 def test_grey_levels_of_a_mask_are_cut_where_the_authors_cut_them(written):
     folder, _ = written("icebench:PATH")
     levels = np.tile(np.array([0, 128, 129, 255], np.uint8), (96, 32))

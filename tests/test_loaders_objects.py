@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image as PILImage
 
 from editbench import load_suite
 from editbench.convert_hatie import MASKS, QUERIES, convert
@@ -109,12 +110,15 @@ def coco(folder, change=lambda data: None, count=3):
     return spec
 
 
-def test_groups_and_small_objects_are_left_out(tmp_path):
+def test_groups_and_small_objects_are_left_out_and_counted(tmp_path):
     spec = coco(tmp_path, lambda data: data["annotations"][0].update(area=31.5))
     assert [scenario.id for scenario in load_suite(spec)] == ["900", "901", "902"]
     large = load_suite(f"{spec},min_area=32")
     assert [scenario.id for scenario in large] == ["901", "902"]
     assert large.name == "coco:min_area=32.0"
+    groups = "left out: 3, a group (iscrowd), no single object (first: 800)"
+    assert load_suite(spec).warnings == (groups,)
+    assert large.warnings == ("left out: 1, smaller than min_area=32 (first: 900)", groups)
     assert large.identity != load_suite(spec).identity
 
 
@@ -128,6 +132,23 @@ def test_a_broken_mask_takes_one_object(tmp_path):
     with pytest.raises(InvalidImage, match=r"^mask: no polygon"):
         _ = suite[0].mask
     assert suite[1].mask.any()
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_polygons_and_runs_lie_on_the_picture_as_it_is_stored(tmp_path, orientation):
+    spec = coco(tmp_path)
+    plain = [scenario.load() for scenario in load_suite(spec)]
+    exif = PILImage.Exif()
+    exif[0x0112] = orientation
+    for path in (tmp_path / "val2017").iterdir():
+        jpeg, block = path.read_bytes(), exif.tobytes()
+        path.write_bytes(jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2) + block + jpeg[2:])
+    suite = load_suite(spec)
+    for index, before in enumerate(plain):
+        content = suite[index].load()
+        np.testing.assert_array_equal(content.source, before.source)
+        np.testing.assert_array_equal(content.mask, before.mask)
+    assert suite.oddities(0) == ["source '000000000001.jpg': exif-orientation-ignored"]
 
 
 def test_a_picture_of_another_size_than_annotated_is_refused(tmp_path):
@@ -167,7 +188,7 @@ def test_pictures_may_lie_below_images_without_another_identity(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "val2017").rename(tmp_path / "images" / "val2017")
     moved = load_suite(spec)
-    assert (moved.identity, moved.warnings) == (identity, ())
+    assert moved.identity == identity and not any("coverage" in text for text in moved.warnings)
     assert moved[0].mask.any()
 
 
@@ -434,7 +455,22 @@ def test_rows_with_one_picture_are_one_cluster_and_imagics_output_is_no_target(t
     suite = load_suite(spec)
     assert suite[0].cluster == suite[2].cluster != suite[1].cluster
     assert all(scenario.target is None for scenario in suite)
-    rows[1]["original_image"] = None
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    with pytest.raises(EditbenchError, match="row 1: original_image=None, expected a valid dict"):
+    rows[1]["original_image"] = "a.png"
+    pq.write_table(pa.Table.from_pylist([rows[1]]), path)
+    with pytest.raises(EditbenchError, match=r"row 0: original_image='a\.png', expected a valid dict"):
         load_suite(spec)
+
+
+@pytest.mark.parametrize("cell", [None, {"bytes": None, "path": "a.png"}, {"bytes": b"", "path": None}])
+def test_a_missing_picture_of_tedbench_costs_its_own_scenario(tmp_path, cell):
+    spec = write("tedbench:PATH", tmp_path, count=4)
+    (path,) = tmp_path.rglob("*.parquet")
+    rows = pq.read_table(path).to_pylist()
+    rows[1]["original_image"] = rows[2]["original_image"] = cell
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    suite = load_suite(spec)
+    assert len({scenario.cluster for scenario in suite}) == 4
+    for scenario in suite[1], suite[2]:
+        with pytest.raises(InvalidImage, match=r"^source '.*, row \d, original_image': "):
+            _ = scenario.source
+    assert suite[0].source.shape == suite[3].source.shape

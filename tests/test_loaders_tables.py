@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PILImage
 
 import editbench as eb
 from editbench import load_suite
@@ -213,6 +215,31 @@ def test_the_colours_under_transparency_count_as_the_authors_count_them(tmp_path
     files = [encode_png(rgba), png(items[1].source)]
     rewrite(split_path(tmp_path, "train", 0, 2), lambda table: {"MASK_IMG": pictures(files)})
     np.testing.assert_array_equal(load_suite(f"humanedit:{tmp_path}")[0].mask, item.mask)
+
+
+def test_a_painted_region_that_was_stored_with_loss_is_refused_and_a_soft_edge_told(tmp_path, items):
+    write_humanedit(tmp_path, items)
+    light = np.full((32, 48, 3), (200, 150, 90), np.uint8)
+    light[::2, ::3] = (120, 180, 200)
+    copy = light.copy()
+    copy[8:24, 10:30] = 0
+    soft = copy.copy()
+    soft[8, 10:30] = 9
+    lossy = BytesIO()
+    PILImage.fromarray(copy).save(lossy, "JPEG", quality=75)
+
+    def masks(*files):
+        cells = {"INPUT_IMG": pictures([png(light)] * 2), "OUTPUT_IMG": pictures([png(light)] * 2)}
+        rewrite(split_path(tmp_path, "train", 0, 2), lambda table: {**cells, "MASK_IMG": pictures(files)})
+        return load_suite(f"humanedit:{tmp_path}")
+
+    suite = masks(lossy.getvalue(), png(soft))
+    with pytest.raises(
+        InvalidImage, match=r"MASK_IMG': \d+ near-black pixels beside \d+ painted ones: stored with loss"
+    ):
+        _ = suite[0].mask
+    assert suite.oddities(1) == ["mask: near-black pixels beside painted ones"]
+    assert masks(png(copy), png(soft)).oddities(0) == []
 
 
 def test_one_photograph_may_be_edited_twice(tmp_path, items):

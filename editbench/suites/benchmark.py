@@ -12,6 +12,7 @@ import os
 import tempfile
 import weakref
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -27,11 +28,11 @@ from editbench.records import dumps, loads
 from editbench.registry import spec_of, written_spec
 from editbench.specs import parse, printable
 from editbench.suites.coverage import Coverage
-from editbench.suites.mask_forms import read_mask
+from editbench.suites.mask_forms import counts_pixels, read_mask
 from editbench.suites.pictures import Reference, read_bytes, reference_text
 from editbench.types import Content, EditbenchError, Image, Scenario
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raised whenever what the same files turn into can change: part of every identity."""
 
 LOOKED_AT = 32
@@ -134,12 +135,13 @@ class Benchmark:
         coverage = Coverage(self.pictures)
         seen: set[bytes] = set()
         self._defects: dict[str, list[str]] = {}
-        left_out: dict[str, list[str]] = {}
+        left_out, first = Counter[str](), dict[str, str]()
         for row in layout.rows():
             if isinstance(row, EditbenchError):
                 raise row
             if isinstance(row, LeftOut):
-                left_out.setdefault(row.reason, []).append(row.id)
+                left_out[row.reason] += 1
+                first.setdefault(row.reason, row.id)
                 continue
             _check_id(row.id, seen, self.name)
             for defect in row.metadata.get("defects", ()):
@@ -156,7 +158,7 @@ class Benchmark:
         self.identity = digest.hexdigest()
         self._coverage = coverage.notes()
         self._left_out = tuple(
-            f"left out: {len(ids)}, {reason} (first: {printable(ids[0])})" for reason, ids in left_out.items()
+            f"left out: {count}, {reason} (first: {printable(first[reason])})" for reason, count in left_out.items()
         )
 
     @property
@@ -247,12 +249,12 @@ class Benchmark:
     def oddities(self, index: int) -> list[str]:
         """Return what had to be done to accept the pictures of one scenario (`source 'a.png': alpha`)."""
         row, root = self.row(index), self.pictures
-        source = _read("source", row.source, root)
+        source = _read("source", row, root)
         found = {f"source {reference_text(row.source)!r}": source.flags}
         if row.mask is not None:
             found["mask"] = _mask_of(row, root, source.image).flags
         if row.target is not None:
-            found[f"target {reference_text(row.target)!r}"] = _read("target", row.target, root).flags
+            found[f"target {reference_text(row.target)!r}"] = _read("target", row, root).flags
         return [f"{name}: {', '.join(flags)}" for name, flags in found.items() if flags]
 
 
@@ -280,9 +282,9 @@ def load_content(row: Row, root: Path) -> Content:
     Raises:
         InvalidImage: naming what is wrong with which file.
     """
-    source = _read("source", row.source, root)
+    source = _read("source", row, root)
     mask = _mask_of(row, root, source.image)
-    target = None if row.target is None else _read("target", row.target, root)
+    target = None if row.target is None else _read("target", row, root)
     for what, pixels in (("mask", mask.mask), ("target", None if target is None else target.image)):
         if pixels is not None and pixels.shape[:2] != source.image.shape[:2]:
             sizes = size_text(*pixels.shape[:2]), size_text(*source.image.shape[:2])
@@ -297,9 +299,10 @@ def _mask_of(row: Row, root: Path, source: Image) -> AcceptedMask:
         raise InvalidImage(f"mask: {error}") from error
 
 
-def _read(what: str, reference: Reference, root: Path) -> Accepted:
+def _read(what: str, row: Row, root: Path) -> Accepted:
+    reference: Reference = getattr(row, what)
     try:
-        return decode(read_bytes(root, reference))
+        return decode(read_bytes(root, reference), counts_pixels(row.mask))
     except InvalidImage as error:
         raise InvalidImage(f"{what} {reference_text(reference)!r}: {error}") from error
 

@@ -10,7 +10,7 @@ from typing import ClassVar, NotRequired, TypeVar
 from typing_extensions import TypedDict
 
 from editbench.registry import bare
-from editbench.suites.benchmark import Row, Terms
+from editbench.suites.benchmark import LeftOut, Row, Terms
 from editbench.suites.coco_masks import Code, library
 from editbench.suites.manifests import as_id, checked
 from editbench.suites.pictures import first_folder
@@ -53,13 +53,13 @@ class Annotation(TypedDict):
 class Coco:
     """COCO's objects as its zip files unpack: `annotations/instances_<split>.json` and `<split>/` or `images/<split>/`.
 
-    Each object is a scenario: remove it. Groups (`iscrowd`) are left out. Annotations are read one by one; of pictures,
-    their sizes and names are in memory. Masks need pycocotools.
+    Each object is a scenario: remove it. Groups (`iscrowd`) are left out and counted. Annotations are read one
+    by one; of pictures, their sizes and names are in memory. Masks need pycocotools.
 
     Args:
         path: the folder that holds `annotations/`.
         split: what stands between `instances_` and `.json`.
-        min_area: objects of a smaller area, in pixels, are left out.
+        min_area: objects of a smaller area, in pixels, are left out and counted.
     """
 
     path: Path = bare()
@@ -79,7 +79,7 @@ class Coco:
         """The folder of the split's pictures."""
         return first_folder(self.path, self.split, f"images/{self.split}")
 
-    def rows(self) -> Iterator[Row | EditbenchError]:
+    def rows(self) -> Iterator[Row | LeftOut | EditbenchError]:
         """Yield the objects, in the file's order."""
         library()
         file = self.path / "annotations" / f"instances_{self.split}.json"
@@ -88,7 +88,11 @@ class Coco:
         for where, value in read_items(file, "annotations.item"):
             try:
                 item = checked(Annotation, value, where)
-                if not item["iscrowd"] and item["area"] >= self.min_area:
+                if item["iscrowd"]:
+                    yield LeftOut(str(item["id"]), "a group (iscrowd), no single object")
+                elif item["area"] < self.min_area:
+                    yield LeftOut(str(item["id"]), f"smaller than min_area={self.min_area:g}")
+                else:
                     picture = _known(pictures, item["image_id"], f"{where}: image_id")
                     yield _row(item, picture, _known(names, item["category_id"], f"{where}: category_id"))
             except EditbenchError as error:

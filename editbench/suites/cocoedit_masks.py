@@ -16,6 +16,8 @@ REPOSITORY = "GEditBench_ImgEditBench_with_mask"
 UNCONFIRMED = (
     "With masks=cocoedit: that white is NOT to be edited is inferred from the reward of CoCoEdit's training code; "
     "other comments in it say the opposite, and its evaluation was not seen.",
+    "With masks=cocoedit: the sizes of its masks; they are brought to their picture and flagged, and one of another "
+    "aspect ratio makes its scenario input_invalid.",
     "With masks=cocoedit: the fields of its two metafiles are not known: prompts are read from the benchmark itself.",
 )
 

@@ -89,7 +89,7 @@ class GieBench:
                 source=item["image"].lstrip("/"),
                 instruction=item["edit_instruction"],
                 category=item["edit_type"].lower().replace(" ", "_"),
-                mask={"form": "runs", "runs": runs, "first": 0, "size": [SIDE, SIDE], "resize": True},
+                mask={"form": "runs", "runs": runs, "first": 0, "size": [SIDE, SIDE], "stretch": True},
                 metadata={
                     "question": item["evaluation_question"],
                     "options": item["multiple_choice_options"],

@@ -57,6 +57,8 @@ class HumanEdit:
         redistribution="allowed with attribution",
         citation="Bai et al., HumanEdit, arXiv 2412.04280",
         unconfirmed=(
+            "How MASK_IMG is stored: JPEG would leave black pixels that are not quite black, which are flagged, and "
+            "refused where they are more than a quarter of the region.",
             "What the flag MASK means; it is kept in metadata.mask.",
             "How many rows are CORE: 400, as is said.",
             "Whether two rows may have one IMAGE_ID: if so, they are `ID` and `ID-2`.",

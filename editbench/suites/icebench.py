@@ -51,7 +51,8 @@ class IceBench:
         unconfirmed=(
             "The number of its items.",
             "From which folder the paths in data.jsonl count: the one above dataset/ is taken, or dataset/ itself.",
-            "Whether masks always have the size of their picture; where not, they are resized and flagged.",
+            "Whether masks always have the size of their picture; where not, they are resized and flagged, and one of "
+            "another aspect ratio makes its scenario input_invalid.",
         ),
     )
 

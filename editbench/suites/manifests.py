@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import codecs
 import csv
+import hashlib
 import io
 import re
 import warnings
@@ -13,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from editbench.names import shown
+from editbench.names import LONGEST_ID, shown
 from editbench.reading import TooMuch, lines_limited, read_limited
 from editbench.records import dumps, loads
 from editbench.specs import did_you_mean
@@ -26,6 +27,9 @@ _MARK = codecs.BOM_UTF8
 
 MAX_BYTES = 1 << 31
 """Of a manifest that is read as a whole; the largest known has 600 MB, and is streamed."""
+
+DIGITS = 12
+"""Of a hash at the end of an id: a million names are apart."""
 
 _NAN = re.compile(r'("(?:[^"\\]|\\.)*")|\bNaN\b')
 """A JSON text, passed over, or a NaN outside of any."""
@@ -205,9 +209,17 @@ def each(items: Iterable[Item], read: Callable[[Item], Made]) -> Iterator[Made |
 
 
 def as_id(*parts: object) -> str:
-    """Return parts of a name joined by `-`, with whatever an id may not hold replaced by `_`."""
+    """Return parts of a name joined by `-`, with whatever an id may not hold replaced by `_`.
+
+    Names in another script would all be the same then: the id ends with a hash of a name that has more than ASCII, or
+    nothing that an id may hold.
+    """
     text = "-".join(str(part) for part in parts)
-    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip("._-")
+    held = re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip("._-")
+    if text.isascii() and (held or not text):
+        return held
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
+    return f"{held[: LONGEST_ID - DIGITS - 1]}-{digest}".lstrip("-")
 
 
 @cache

@@ -10,7 +10,8 @@ A form is plain data, so that an index can hold it:
   order, `first` being the number of the first pixel.
 
 Any form may have `"resize": true`: a mask of another size than its source is brought to it (nearest neighbour) and
-flagged, instead of refused. `"inferred": true` beside a polarity that nobody documents: its effect is told first.
+flagged, instead of refused, unless it is of another shape; with `"stretch": true`, whatever its shape.
+`"inferred": true` beside a polarity that nobody documents: its effect is told first.
 """
 
 from __future__ import annotations
@@ -22,13 +23,25 @@ from typing import Any
 import numpy as np
 from PIL import Image as PILImage
 
-from editbench.images import InvalidImage, open_image, size_text, upright
+from editbench.images import MAX_ASPECT_CHANGE, InvalidImage, open_image, size_text, upright
 from editbench.masks import AcceptedMask, decode_mask
 from editbench.regions import Mask
 from editbench.suites.coco_masks import decode_segmentation
 from editbench.suites.pictures import read_bytes, reference_text
 from editbench.suites.runs import decode_runs
 from editbench.types import Image
+
+MAX_STRETCH = 1.06
+"""Models round sides to multiples of 32: of a picture of 1000 pixels, that is 3 % a side. 5:4 and 4:3 are 7 % apart."""
+NEAR_BLACK = 16
+"""JPEG leaves that much of a black region's border, a soft brush a few pixels of it; neither is exactly black."""
+MAX_SOFT = 0.25
+"""Of a painted region: a soft brush leaves up to an eighth, JPEG up to all of it."""
+
+
+def counts_pixels(form: Mapping[str, Any] | None) -> bool:
+    """Whether a mask is numbers, which count the pixels of its picture as it is stored: its EXIF orientation aside."""
+    return form is not None and form["form"] in ("coco", "runs")
 
 
 def read_mask(form: Mapping[str, Any] | None, root: Path, source: Image) -> AcceptedMask:
@@ -48,8 +61,16 @@ def read_mask(form: Mapping[str, Any] | None, root: Path, source: Image) -> Acce
     if form["form"] == "painted":
         return _from_paint(form, root, source)
     mask, flags = _FORMS[form["form"]](form, root)
-    if mask.shape == (height, width) or not form.get("resize"):
+    stretch = form.get("stretch")
+    if mask.shape == (height, width) or not (stretch or form.get("resize")):
         return AcceptedMask(mask, flags)
+    ratio = mask.shape[1] * height / (mask.shape[0] * width)
+    apart = max(ratio, 1 / ratio)
+    if not stretch and apart > MAX_STRETCH:
+        sizes = size_text(*mask.shape), size_text(height, width)
+        raise InvalidImage(f"size {sizes[0]}, but the source is {sizes[1]}: turned, or of another picture?")
+    if not stretch and apart > 1 + MAX_ASPECT_CHANGE:
+        flags = (*flags, f"aspect ratio differs by more than {MAX_ASPECT_CHANGE:.0%}")
     resized = PILImage.fromarray(mask).resize((width, height), PILImage.Resampling.NEAREST)
     return AcceptedMask(np.asarray(resized, np.bool_), (*flags, f"resized from {size_text(*mask.shape)}"))
 
@@ -78,11 +99,18 @@ def _from_paint(form: Mapping[str, Any], root: Path, source: Image) -> AcceptedM
         painted = upright(open_image(read_bytes(root, picture))).convert("RGB")  # what alpha hides counts as painted
     except InvalidImage as error:
         raise InvalidImage(f"{reference_text(picture)!r}: {error}") from error
-    black = np.asarray(painted.convert("L")) == 0
+    grey = np.asarray(painted.convert("L"))
+    black = grey == 0
     if black.shape != source.shape[:2]:
         sizes = size_text(*black.shape), size_text(*source.shape[:2])
         raise InvalidImage(f"{reference_text(picture)!r}: size {sizes[0]}, but the source is {sizes[1]}")
-    return unpainted(black, source)
+    mask, flags = unpainted(black, source)
+    levels = np.asarray(PILImage.fromarray(source).convert("L")).astype(np.int64)
+    soft = int(((grey > 0) & (grey <= NEAR_BLACK) & (levels - grey > 2 * NEAR_BLACK)).sum())
+    if soft > MAX_SOFT * mask.sum():
+        counts = f"{soft} near-black pixels beside {mask.sum()} painted ones"
+        raise InvalidImage(f"{reference_text(picture)!r}: {counts}: stored with loss, as by JPEG?")
+    return AcceptedMask(mask, (*flags, "near-black pixels beside painted ones") if soft else flags)
 
 
 def unpainted(black: Mask, source: Image) -> AcceptedMask:

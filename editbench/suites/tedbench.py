@@ -19,15 +19,15 @@ from editbench.types import EditbenchError
 
 
 class Picture(TypedDict):
-    """A cell with a picture."""
+    """A cell with a picture, or without one."""
 
-    bytes: bytes
+    bytes: bytes | None
 
 
 class Item(TypedDict):
     """One row; the column `edited_image`, Imagic's output, is not read."""
 
-    original_image: Picture
+    original_image: Picture | None
     caption: str
 
 
@@ -65,10 +65,11 @@ class TedBench:
 def _row(root: Path, table: Path, prefix: str, numbered: tuple[int, dict[str, Any]]) -> Row:
     number, value = numbered
     item = checked(Item, value, f"{table}: row {number}")
+    data = (item["original_image"] or Picture(bytes=None))["bytes"]
     return Row(
         id=f"{prefix}{number:03d}",
         source=cell(root, table, number, "original_image"),
         instruction=item["caption"],
-        cluster=hashlib.sha256(item["original_image"]["bytes"]).hexdigest()[:12],
+        cluster=hashlib.sha256(data).hexdigest()[:12] if data else "",
         target_prompt=item["caption"],
     )
