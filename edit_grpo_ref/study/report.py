@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from edit_grpo_ref.study.analysis import Comparison, at_keep, best_composite, edit_errors, frontier, gains, points
 from edit_grpo_ref.study.figures import figures
 from edit_grpo_ref.study.section import Section, cell, interval, with_n
-from edit_grpo_ref.study.statistics import number
 from edit_grpo_ref.study.table import PROFILE, Table, mean
 from edit_grpo_ref.study.under_stress import under_stress
 from edit_grpo_ref.study.unit import Folders
@@ -157,7 +156,7 @@ def _hypervolumes(table: Table) -> Section:
         if found is None:
             continue
         weight, best = best_composite(found)
-        composite = cell(number(list(best.values()), axes.interval))
+        composite = cell(best.number(axes.interval))
         rows.append(
             (
                 method,
@@ -187,10 +186,11 @@ def _gains(table: Table) -> Section:
         found = frontier(table, method)
         if found is not None and len(found.weights) > 1:
             each = [gains(start, at_keep(found, axes, at, "mean")) for at in axes.matched_keep]
-            rows.append((method, *(with_n(number(list(one.values()), axes.interval)) for one in each)))
+            rows.append((method, *(with_n(one.number(axes.interval)) for one in each)))
     text = (
         "By how much the edit error is below that of the base with the same seeds, where the mean of all seeds has "
-        "that keep error (jackknife over seeds); no value where no weight reaches it.",
+        "that keep error (jackknife over seeds); no value where no weight reaches it, and no interval where none does "
+        "without some seed.",
     )
     head = ("method", *(f"at keep error {at:g}" for at in axes.matched_keep))
     return Section("Edit gain over the base at matched keep error", text, (), head, tuple(rows))

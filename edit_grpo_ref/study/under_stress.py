@@ -36,7 +36,7 @@ def under_stress(table: Table) -> list[Section]:
             stress,
             "Under stress: best composite",
             ("At the weight with the larger mean.",),
-            lambda one: number(list(best_composite(one)[1].values()), axes.interval),
+            lambda one: best_composite(one)[1].number(axes.interval),
         ),
         _points(table),
     ]

@@ -140,9 +140,9 @@ def test_the_gain_at_a_matched_keep_error_by_hand():
     made = table(scatter=0.0)
     for name, expected in (("region", 0.08), ("advantage_sum", 0.10)):
         found = at_keep(frontier(made, name), made.plan.axes, 0.03, "seed")
-        assert list(found) == list(range(SEEDS)) and list(found.values()) == pytest.approx([expected] * SEEDS)
+        assert found.each == pytest.approx(dict.fromkeys(range(SEEDS), expected))
     clause = next(c for c in judged(scatter=0.0, gain_factor=1.99).clauses if "edit gain" in c.text)
-    assert clause.passed is True and "2.00 ×" in clause.evidence
+    assert clause.passed is True and "2.00 × [2.00, 2.00] (n = 6)" in clause.evidence
     assert next(c for c in judged(scatter=0.0, gain_factor=2.01).clauses if "edit gain" in c.text).passed is False
 
 
@@ -158,10 +158,12 @@ def test_errors_at_matched_success_are_read_off_the_frontier_of_success():
     made = table(scatter=0.0)
     found = frontier(made, "advantage_sum")
     lowest, highest = found.means["success"][0, 0], found.means["success"][0, 2]
-    assert at_success(found, made, made.plan.criteria["only"], "mae:region=keep", lowest)[0] == pytest.approx(0.025)
-    middle = at_success(found, made, made.plan.criteria["only"], "seam", (lowest + highest) / 2)[0]
+    assert at_success(found, made, made.plan.criteria["only"], "mae:region=keep", lowest).each[0] == pytest.approx(
+        0.025
+    )
+    middle = at_success(found, made, made.plan.criteria["only"], "seam", (lowest + highest) / 2).each[0]
     assert 0.012 < middle < 0.018
-    assert np.isnan(at_success(found, made, made.plan.criteria["only"], "seam", highest + 0.01)[0])
+    assert np.isnan(at_success(found, made, made.plan.criteria["only"], "seam", highest + 0.01).each[0])
 
 
 def test_a_place_that_only_the_mean_reaches_has_a_value_of_every_seed():
@@ -170,12 +172,55 @@ def test_a_place_that_only_the_mean_reaches_has_a_value_of_every_seed():
     for row, unit in enumerate(made.units):
         made.values["mae:region=keep"][row] += 0.012 if unit.seed % 2 else -0.012
     found, axes = frontier(made, "region"), made.plan.axes
-    assert np.isnan(list(at_keep(found, axes, 0.03, "seed").values())).all()
-    each = list(at_keep(found, axes, 0.03, "mean").values())
+    assert np.isnan(list(at_keep(found, axes, 0.03, "seed").each.values())).all()
+    each = list(at_keep(found, axes, 0.03, "mean").each.values())
     assert np.mean(each) == pytest.approx(0.08) and len(set(np.round(each, 9))) == 2
     for seed, row in enumerate(found.means["target:mae,region=edit"]):
         row += 0.001 * seed
-    assert np.mean(list(at_keep(found, axes, 0.03, "mean").values())) == pytest.approx(0.0825)
+    assert np.mean(list(at_keep(found, axes, 0.03, "mean").each.values())) == pytest.approx(0.0825)
+
+
+def test_a_seed_that_carries_a_place_is_not_dropped_from_its_value():
+    """With it all six reach the place; the other five do not, and the sixth may not be left out for that."""
+    made = table(scatter=0.0)
+    for row, unit in enumerate(made.units):
+        made.values["mae:region=keep"][row] += -0.03 if unit.seed == 2 else 0.006
+    found, axes = frontier(made, "region"), made.plan.axes
+    keep, edit = found.means["mae:region=keep"].mean(0), found.means["target:mae,region=edit"].mean(0)
+    place = float(keep[0])
+    told = at_keep(found, axes, place, "mean")
+    assert told.without == (2,) and told.whole == pytest.approx(edit[0])
+    assert told.number("t").low is None and told.number("t").n == SEEDS
+
+
+def test_a_place_without_an_interval_supports_nothing():
+    """At success .6 the rival's frontier ends in seed 2 as well: no clause passes there, none is left out."""
+    made = table(scatter=0.0, better=0.005, matching="mean", matched_success=[0.5, 0.6])
+    for row, unit in enumerate(made.units):
+        if unit.method == "advantage_sum":
+            made.values["success"][row] += 0.001 * (unit.seed == 2) - 0.0001
+    verdict = judge(made, "only")
+    gap = [one for one in verdict.successes if one.difference.without]
+    assert [one.difference.without for one in gap] == [(2,)] * 3 and all(one.p is None for one in gap)
+    assert [one.difference.mean for one in gap] == pytest.approx([one.left.mean - one.right.mean for one in gap])
+    assert outcomes(verdict, True) == [True, None, None, None] and verdict.met is None
+    assert "no interval: not reached without seed 2)" in verdict.clauses[1].evidence
+    assert "at success 0.6 there is none" in verdict.sentence
+    assert "of the 3 at other places 3 have an interval below 0" in verdict.sentence
+
+
+@pytest.mark.parametrize("where", ["scatter", "few"])
+def test_an_aim_passes_by_its_interval_not_by_its_mean(where):
+    """The means are at twice the rival's gain and more; one seed's scatter, or one seed alone, does not show it."""
+    made = table(better=0.03, scatter=0.0)
+    for row, unit in enumerate(made.units):
+        if unit.method == "advantage_sum" and where == "scatter":
+            made.values["target:mae,region=edit"][row] += 0.03 * (unit.seed % 2) - 0.015
+        if unit.method == "advantage_sum" and where == "few" and unit.seed:
+            made.values["mae:region=keep"][row] += 0.05
+    clause = next(one for one in judge(made, "only").clauses if "edit gain" in one.text)
+    assert clause.passed is (False if where == "scatter" else None)
+    assert ("[" if where == "scatter" else "(no interval)") in clause.evidence.partition("ratio 2.50 ×")[2]
 
 
 def test_a_rival_that_reaches_no_place_is_behind_and_one_that_the_method_does_not_reach_is_not():
@@ -205,7 +250,7 @@ def test_scenes_are_counted_and_resampled_as_wholes():
 
 def test_the_best_composite_is_over_weights():
     weight, values = best_composite(frontier(table(), "region"))
-    assert weight == 0.8 and len(values) == SEEDS
+    assert weight == 0.8 and len(values.each) == SEEDS
 
 
 def test_profiles_are_compared_at_about_equal_keep_error():
@@ -241,7 +286,7 @@ def test_gains_are_told_by_method_with_the_seeds_that_have_one(written):
     made, text = written[0], written[2].read_text()
     base = {seed: made.means("target:mae,region=edit", made.rows("base", None, [seed]))[0] for seed in range(SEEDS)}
     edits = at_keep(frontier(made, "region"), made.plan.axes, 0.03, "mean")
-    expected = np.mean([base[seed] - edits[seed] for seed in range(SEEDS)])
+    expected = np.mean([base[seed] - edits.each[seed] for seed in range(SEEDS)])
     (row,) = re.findall(r"at keep error 0\.03 \|\n\|.*\n\| region \| (.*?) \[.*\(n = 6\) \|\n", text)
     assert float(row) == pytest.approx(expected, rel=1e-3)
 
