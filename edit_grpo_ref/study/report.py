@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edit_grpo_ref.study.analysis import Comparison, at_keep, best_composite, edit_errors, frontier, gains, points
+from edit_grpo_ref.study.context import context, elsewhere
 from edit_grpo_ref.study.figures import figures
 from edit_grpo_ref.study.section import Section, cell, interval, with_n
 from edit_grpo_ref.study.table import PROFILE, Table, mean
@@ -45,7 +46,7 @@ def contents(table: Table, folders: Folders, results: Path, verdicts: Sequence[V
         verdicts: of every criterion.
     """
     folder = folders.output / "study"
-    report = write_report(table, verdicts, (folder / EXAMPLES).is_file())
+    report = write_report(table, verdicts, elsewhere(folders.output), (folder / EXAMPLES).is_file())
     environment = Environment(
         loader=PackageLoader("edit_grpo_ref.study"),
         autoescape=False,
@@ -79,12 +80,13 @@ def stale(table: Table, folders: Folders, results: Path) -> list[Path]:
 # ------------------------------------------------------------------------------------------------------- sections
 
 
-def write_report(table: Table, verdicts: Sequence[Verdict], examples: bool) -> Report:
-    """Say everything that the records say, the verdicts first."""
+def write_report(table: Table, verdicts: Sequence[Verdict], other: Sequence[Section], examples: bool) -> Report:
+    """Say everything that the records say, the verdicts first; `other`: sections from elsewhere."""
     plan = table.plan
     total, left = len(plan.units()), len(plan.units()) - len(table.units)
     part = f" Of all methods, {total - left} of {total} units are there." if left else ""
     lead = (
+        *context(table),
         f"Every method trains the same base policy with the same budget of rollouts, reward calls and updates, and is "
         f"then an editor that sees no mask, judged on unseen scenes ({plan.evaluation.suite}: the categories that the "
         f"policy is trained on). Numbers are means over scenarios and seeds, with 95 % intervals over seeds "
@@ -107,6 +109,7 @@ def write_report(table: Table, verdicts: Sequence[Verdict], examples: bool) -> R
             ),
         ),
         *under_stress(table),
+        *other,
         Section("Training", (), _curves(table)),
         _compute(table),
     ]

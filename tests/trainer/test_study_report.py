@@ -12,6 +12,7 @@ from edit_grpo_ref.study import examples
 from edit_grpo_ref.study import report as reporting
 from edit_grpo_ref.study.analysis import at_keep, at_success, best_composite, frontier, points
 from edit_grpo_ref.study.charts import Series, draw
+from edit_grpo_ref.study.context import context, elsewhere
 from edit_grpo_ref.study.figures import middle_weight
 from edit_grpo_ref.study.plan_file import read_plan
 from edit_grpo_ref.study.table import Table
@@ -69,7 +70,11 @@ def table(better=0.02, without=(), scatter=0.001, **criterion):
         values["success"][row] = 0.2 + 0.5 * weight + 5 * gain
         values["composite"][row] = 0.3 + 0.1 * weight + gain + noise
         values["seam"][row] = values["leak_profile"][row] = 0.01 * (1 + weight) - gain / 10 + noise / 10
-    curves = {"reward/edit": [[1, -0.2], [2, -0.1]], "reward/keep": [[1, -0.05], [2, -0.04]]}
+    curves = {
+        "reward/edit": [[1, -0.2], [2, -0.1]],
+        "reward/keep": [[1, -0.05], [2, -0.04]],
+        "validation/edit": [[0, -0.3], [2, -0.25]],
+    }
     cost = {"updates": 2, "reward_calls": 120, "forward_passes": 1080, "seconds": {"training": 3.0, "evaluation": 1.0}}
     facts = tuple({"curves": curves if u.weight else {}, "compute": cost, "torch": "2"} for u in units)
     names = tuple(f"{place:02}" for place in range(SCENARIOS))
@@ -308,11 +313,75 @@ def test_methods_under_stress_stand_in_sections_of_their_own(tmp_path):
     alone = frontier(made, "region", range(2), (0.2, 0.8)).over_seeds["t"].mean
     assert f"| {alone:.4g} [" in none and none.count("(n = 2)") == 2
     assert small.count("(n = 2)") == 2 and ring.endswith("| – |") and "not run" not in text
-    rows = re.findall(r"^\| small \| region \| 0\.[28] \| -0\.2 \[-0\.2, -0\.2\] \| -0\.1 .*\| 2 \| 12 \|$", text, re.M)
+    rows = re.findall(r"^\| small \| region \| 0\.[28] \| 0\.05 \[0\.05, 0\.05\] \|.*\| 2 \| 12 \|$", text, re.M)
     assert len(rows) == 2
     assert {path.name for path in (tmp_path / "study").glob("stress-*")} == {"stress-small.svg", "stress-ring.svg"}
     everywhere = text.partition("## Every method at every weight")[2].partition("## ")[0]
     assert "region_small" not in everywhere and "region_small" not in text.partition("## What it cost")[2]
+
+
+@pytest.mark.parametrize("worse", [False, True])
+def test_a_reward_was_hacked_where_it_rises_on_the_same_scenes_and_the_edit_is_worse_than_the_base(tmp_path, worse):
+    """The reward rises by .05 in every row; what it rose for is only told by the edit error."""
+    conditions = {"clip": {"about": "a learned reward", "options": {"steps": 3}}}
+    made = table(stress={"seeds": 2, "methods": {"region": [0.2, 0.8]}, "conditions": conditions})
+    for row, unit in enumerate(made.units):
+        if worse and unit.method == "region_clip" and unit.weight == 0.8:
+            made.values["target:mae,region=edit"][row] += 0.2
+    reporting.write(made, Folders(tmp_path, tmp_path, "study@1"), tmp_path / "RESULTS.md")
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert ("So in region 0.8 under `clip` it was hacked." in text) == worse
+    assert ("no hacked reward is shown here, and so not that any credit protects from one" in text) == (not worse)
+
+
+def test_the_second_paragraph_says_what_a_later_criterion_left_out_and_how_that_is():
+    made = table()
+    first = made.plan.criteria["only"]
+    lost = tuple(metric for metric in first.lower_at_success if metric != "seam")
+    second = replace(first, methods=("advantage_sum",), against=("region",), lower_at_success=(*lost, "far"))
+    made = replace(made, plan=replace(made.plan, criteria={"first": first, "second": second}))
+    asks = "asks for a lower far in the place of seam, after the first one had been judged."
+    assert context(made) == (f"The second criterion drops region (…) and {asks}",)
+    for row, unit in enumerate(made.units):
+        made.values["seam"][row] = 0.2 + (unit.weight or 0.0) if unit.method == "advantage_sum" else 0.41
+    assert "The seam" not in context(made)[0], "0.4 at one weight"
+    made.values["seam"][[unit.method == "region" for unit in made.units]] = 0.39
+    told = "The seam of advantage_sum is higher at every weight, at least 0.4 [0.4, 0.4] (n = 6) against at most 0.39 "
+    assert told in context(made)[0]
+
+
+def test_more_rollouts_are_told_with_the_place_of_what_leads_without(tmp_path):
+    data = table()
+    longer = {f"{name}_long": replace(data.plan.methods[name], part="rest") for name in ("region", "advantage_sum")}
+    told = replace(data.plan, methods={**data.plan.methods, **longer})
+    turned = {"region": "advantage_sum_long", "advantage_sum": "region_long"}
+    rows = [row for row, unit in enumerate(data.units) if unit.method in turned]
+    units = (*data.units, *(replace(data.units[row], method=turned[data.units[row].method]) for row in rows))
+    cost = {"compute": {**data.facts[0]["compute"], "reward_calls": 600}}
+    every = [*range(len(data.units)), *rows]
+    made = replace(
+        data,
+        plan=told,
+        units=units,
+        facts=(*data.facts, *({**data.facts[row], **cost} for row in rows)),
+        values={metric: values[every] for metric, values in data.values.items()},
+        profiles=data.profiles[every],
+    )
+    (text,) = context(made)
+    assert text.startswith("With 5 times the rollouts region, whose mean hypervolume is the largest")
+    assert "is number 2 of 2: advantage_sum 0." in text and text.count("(n = 6)") == 2
+
+
+def test_editors_of_the_package_are_told_from_the_board_of_other_scenes(tmp_path):
+    assert elsewhere(tmp_path) == []
+    lines = [
+        "label,metric,mean,ci_low,ci_high,n,clusters",
+        "grpo:edit,success,0.11,0.08,0.15,220,65",
+        "blur,seam,1,1,1,1,1",
+    ]
+    (tmp_path / "shapes@1.csv").write_text("\n".join(lines) + "\n")
+    (section,) = elsewhere(tmp_path)
+    assert section.rows == (("grpo:edit", "0.11 [0.08, 0.15] (n = 220, G = 65)", "–", "–", "–", "–", "–"),)
 
 
 def test_every_row_of_numbers_has_n_and_an_interval(written):
