@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -193,12 +193,9 @@ def compare(table: Table, what: str, left: tuple[str, Values], right: tuple[str,
 
 
 def corrected(family: Sequence[Comparison]) -> list[Comparison]:
-    """Return comparisons with Holm's correction over all of them."""
-    values = holm([one.p for one in family])
-    return [
-        Comparison(one.method, one.rival, one.what, one.left, one.right, one.difference, one.p, value)
-        for one, value in zip(family, values, strict=True)
-    ]
+    """Return comparisons with Holm's correction over all of them; one without a test for want of a seed counts too."""
+    values = holm([1.0 if one.difference.without else one.p for one in family])
+    return [replace(one, corrected=None if one.p is None else value) for one, value in zip(family, values, strict=True)]
 
 
 def edit_errors(base: Frontier, axes: Axes) -> dict[int, float]:

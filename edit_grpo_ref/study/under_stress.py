@@ -75,14 +75,9 @@ def _points(table: Table) -> Section:
         for name, method in methods.items():
             for one in points(table, method):
                 cells = [cell(one.numbers[metric]) for metric in shown]
-                reward = _rise(table, method, one.weight)
-                low = one.numbers[error].low
-                if (
-                    reward.low is not None
-                    and reward.low > 0
-                    and low is not None
-                    and (highest is not None and low > highest)
-                ):
+                reward, low = _rise(table, method, one.weight), one.numbers[error].low
+                risen = reward.low is not None and reward.low > 0
+                if risen and None not in (low, highest) and low > highest:  # type: ignore[operator]
                     hacked.append(f"{name} {one.weight:g} under `{condition}`")
                 n = max((value.n for value in one.numbers.values()), default=0)
                 rows.append((condition, name, f"{one.weight:g}", cell(reward), *cells, str(n), str(one.scenes)))

@@ -206,7 +206,10 @@ def test_a_place_without_an_interval_supports_nothing():
             made.values["success"][row] += 0.001 * (unit.seed == 2) - 0.0001
     verdict = judge(made, "only")
     gap = [one for one in verdict.successes if one.difference.without]
-    assert [one.difference.without for one in gap] == [(2,)] * 3 and all(one.p is None for one in gap)
+    assert [one.difference.without for one in gap] == [(2,)] * 3
+    assert all((one.p, one.corrected) == (None, None) for one in gap)
+    tested = [one for one in verdict.successes if one.p is not None]
+    assert min(one.corrected for one in tested) == 6 * 2 / 2**SEEDS, "what could not be tested is of the family"
     assert [one.difference.mean for one in gap] == pytest.approx([one.left.mean - one.right.mean for one in gap])
     assert outcomes(verdict, True) == [True, None, None, None] and verdict.met is None
     assert "no interval: not reached without seed 2)" in verdict.clauses[1].evidence
@@ -320,18 +323,25 @@ def test_methods_under_stress_stand_in_sections_of_their_own(tmp_path):
     assert "region_small" not in everywhere and "region_small" not in text.partition("## What it cost")[2]
 
 
-@pytest.mark.parametrize("worse", [False, True])
-def test_a_reward_was_hacked_where_it_rises_on_the_same_scenes_and_the_edit_is_worse_than_the_base(tmp_path, worse):
-    """The reward rises by .05 in every row; what it rose for is only told by the edit error."""
+@pytest.mark.parametrize(("worse", "risen"), [(False, True), (True, False), (True, True)])
+def test_a_reward_was_hacked_where_it_rises_on_the_same_scenes_and_the_edit_is_worse_than_the_base(
+    tmp_path, worse, risen
+):
+    """On validation scenes; the rewards of training, of other scenes at every step, rise in every row."""
     conditions = {"clip": {"about": "a learned reward", "options": {"steps": 3}}}
     made = table(stress={"seeds": 2, "methods": {"region": [0.2, 0.8]}, "conditions": conditions})
     for row, unit in enumerate(made.units):
         if worse and unit.method == "region_clip" and unit.weight == 0.8:
             made.values["target:mae,region=edit"][row] += 0.2
+    for facts in made.facts:
+        if not risen and facts["curves"]:
+            facts["curves"]["validation/edit"] = [[0, -0.3], [2, -0.31]]
     reporting.write(made, Folders(tmp_path, tmp_path, "study@1"), tmp_path / "RESULTS.md")
     text = (tmp_path / "RESULTS.md").read_text()
-    assert ("So in region 0.8 under `clip` it was hacked." in text) == worse
-    assert ("no hacked reward is shown here, and so not that any credit protects from one" in text) == (not worse)
+    assert ("So in region 0.8 under `clip` it was hacked." in text) == (worse and risen)
+    assert ("no hacked reward is shown here, and so not that any credit protects from one" in text) == (
+        not (worse and risen)
+    )
 
 
 def test_the_second_paragraph_says_what_a_later_criterion_left_out_and_how_that_is():
