@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,10 +12,11 @@ from edit_grpo_ref.study.plan import Axes, Criterion, Matching
 from edit_grpo_ref.study.statistics import (
     Array,
     Number,
+    Values,
     along,
     hypervolume,
+    jackknife,
     number,
-    pseudo_values,
     scene_draws,
     sign_flip,
     weighted_means,
@@ -55,7 +56,7 @@ class Frontier:
     """The same, scenes resampled and seeds held fixed."""
     scenes: int
 
-    def along(self, metric: str, axes: Array, at: float, matching: Matching) -> dict[int, float]:
+    def along(self, metric: str, axes: Array, at: float, matching: Matching) -> Values:
         """Return a metric for each seed where a frontier has one coordinate; NaN beyond its ends.
 
         Args:
@@ -63,14 +64,13 @@ class Frontier:
             axes: coordinates of the points, `(seeds, weights, 2)`.
             at: the first of them.
             matching: `seed`: each seed's own frontier; `mean`: that of the means over seeds, of which each seed has its
-                jackknife pseudo-value, so that means, intervals and pairs are taken over seeds as ever.
+                jackknife value, so that means, intervals and pairs are taken over seeds as ever.
         """
         values = self.means[metric]
         if matching == "seed":
             found = [along(*of_seed, at) for of_seed in zip(axes, values, strict=True)]
-        else:
-            found = pseudo_values(lambda rows: along(axes[rows].mean(0), values[rows].mean(0), at), len(self.seeds))
-        return dict(zip(self.seeds, found, strict=True))
+            return Values(dict(zip(self.seeds, found, strict=True)))
+        return jackknife(lambda rows: along(axes[rows].mean(0), values[rows].mean(0), at), self.seeds)
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,12 @@ def frontier(
     )
 
 
-def at_keep(found: Frontier, axes: Axes, at: float, matching: Matching) -> dict[int, float]:
+def at_keep(found: Frontier, axes: Axes, at: float, matching: Matching) -> Values:
     """Return each seed's edit error where its frontier has this keep error; NaN beyond what it reaches."""
     return found.along(axes.edit_error, found.points, at, matching)
 
 
-def at_success(found: Frontier, table: Table, criterion: Criterion, metric: str, at: float) -> dict[int, float]:
+def at_success(found: Frontier, table: Table, criterion: Criterion, metric: str, at: float) -> Values:
     """Return each seed's value of a metric where it has this success, at the least keep error that goes with it.
 
     The frontier is that of keep error and success; its first coordinate is failure, so that both are to be small.
@@ -166,41 +166,36 @@ def at_success(found: Frontier, table: Table, criterion: Criterion, metric: str,
     return found.along(metric, axes, 1 - at, criterion.matching)
 
 
-def best_composite(found: Frontier) -> tuple[float | None, dict[int, float]]:
+def best_composite(found: Frontier) -> tuple[float | None, Values]:
     """Return the weight with the largest mean composite, and each seed's composite there."""
     values = found.means["composite"]
     best = int(np.argmax([mean(column) for column in values.T.tolist()]))
-    return found.weights[best], dict(zip(found.seeds, values[:, best].tolist(), strict=True))
+    return found.weights[best], Values(dict(zip(found.seeds, values[:, best].tolist(), strict=True)))
 
 
 # --------------------------------------------------------------------------------------------------- comparisons
 
 
-def compare(
-    table: Table, what: str, left: tuple[str, Mapping[int, float]], right: tuple[str, Mapping[int, float]]
-) -> Comparison:
-    """Compare two methods' values by seed, over the seeds that both have; their own means are over all of theirs."""
+def compare(table: Table, what: str, left: tuple[str, Values], right: tuple[str, Values]) -> Comparison:
+    """Compare two methods' values by seed, over the seeds that both have; their own means are over all of theirs.
+
+    Where one of them has no value without some seed, the difference has neither interval nor p.
+    """
     kind = table.plan.axes.interval
-    shared = sorted(set(left[1]) & set(right[1]))
-    differences = [left[1][seed] - right[1][seed] for seed in shared]
-    return Comparison(
-        left[0],
-        right[0],
-        what,
-        number(list(left[1].values()), kind),
-        number(list(right[1].values()), kind),
-        number(differences, kind),
-        sign_flip(differences),
-    )
+    ours, theirs = left[1].number(kind), right[1].number(kind)
+    shared = sorted(set(left[1].each) & set(right[1].each))
+    differences = [left[1].each[seed] - right[1].each[seed] for seed in shared]
+    difference = number(differences, kind)
+    without = tuple(sorted({*ours.without, *theirs.without}))
+    if without and ours.mean is not None and theirs.mean is not None:
+        difference = Number(ours.mean - theirs.mean, None, None, len(shared), without)
+    return Comparison(left[0], right[0], what, ours, theirs, difference, sign_flip(differences))
 
 
 def corrected(family: Sequence[Comparison]) -> list[Comparison]:
-    """Return comparisons with Holm's correction over all of them."""
-    values = holm([one.p for one in family])
-    return [
-        Comparison(one.method, one.rival, one.what, one.left, one.right, one.difference, one.p, value)
-        for one, value in zip(family, values, strict=True)
-    ]
+    """Return comparisons with Holm's correction over all of them; one without a test for want of a seed counts too."""
+    values = holm([1.0 if one.difference.without else one.p for one in family])
+    return [replace(one, corrected=None if one.p is None else value) for one, value in zip(family, values, strict=True)]
 
 
 def edit_errors(base: Frontier, axes: Axes) -> dict[int, float]:
@@ -208,6 +203,7 @@ def edit_errors(base: Frontier, axes: Axes) -> dict[int, float]:
     return dict(zip(base.seeds, base.means[axes.edit_error][:, 0].tolist(), strict=True))
 
 
-def gains(base: Mapping[int, float], edits: Mapping[int, float]) -> dict[int, float]:
+def gains(base: Mapping[int, float], edits: Values) -> Values:
     """Return by how much each seed's edit error is below that of the base with the same seed."""
-    return {seed: base.get(seed, math.nan) - value for seed, value in edits.items()}
+    each = {seed: base.get(seed, math.nan) - value for seed, value in edits.each.items()}
+    return Values(each, mean(base.get(seed, math.nan) for seed in each) - edits.whole, edits.without)

@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edit_grpo_ref.study.analysis import Comparison, at_keep, best_composite, edit_errors, frontier, gains, points
+from edit_grpo_ref.study.context import context, elsewhere
 from edit_grpo_ref.study.figures import figures
 from edit_grpo_ref.study.section import Section, cell, interval, with_n
-from edit_grpo_ref.study.statistics import number
 from edit_grpo_ref.study.table import PROFILE, Table, mean
 from edit_grpo_ref.study.under_stress import under_stress
 from edit_grpo_ref.study.unit import Folders
@@ -46,7 +46,7 @@ def contents(table: Table, folders: Folders, results: Path, verdicts: Sequence[V
         verdicts: of every criterion.
     """
     folder = folders.output / "study"
-    report = write_report(table, verdicts, (folder / EXAMPLES).is_file())
+    report = write_report(table, verdicts, elsewhere(folders.output), (folder / EXAMPLES).is_file())
     environment = Environment(
         loader=PackageLoader("edit_grpo_ref.study"),
         autoescape=False,
@@ -80,12 +80,13 @@ def stale(table: Table, folders: Folders, results: Path) -> list[Path]:
 # ------------------------------------------------------------------------------------------------------- sections
 
 
-def write_report(table: Table, verdicts: Sequence[Verdict], examples: bool) -> Report:
-    """Say everything that the records say, the verdicts first."""
+def write_report(table: Table, verdicts: Sequence[Verdict], other: Sequence[Section], examples: bool) -> Report:
+    """Say everything that the records say, the verdicts first; `other`: sections from elsewhere."""
     plan = table.plan
     total, left = len(plan.units()), len(plan.units()) - len(table.units)
     part = f" Of all methods, {total - left} of {total} units are there." if left else ""
     lead = (
+        *context(table),
         f"Every method trains the same base policy with the same budget of rollouts, reward calls and updates, and is "
         f"then an editor that sees no mask, judged on unseen scenes ({plan.evaluation.suite}: the categories that the "
         f"policy is trained on). Numbers are means over scenarios and seeds, with 95 % intervals over seeds "
@@ -108,6 +109,7 @@ def write_report(table: Table, verdicts: Sequence[Verdict], examples: bool) -> R
             ),
         ),
         *under_stress(table),
+        *other,
         Section("Training", (), _curves(table)),
         _compute(table),
     ]
@@ -157,7 +159,7 @@ def _hypervolumes(table: Table) -> Section:
         if found is None:
             continue
         weight, best = best_composite(found)
-        composite = cell(number(list(best.values()), axes.interval))
+        composite = cell(best.number(axes.interval))
         rows.append(
             (
                 method,
@@ -187,10 +189,11 @@ def _gains(table: Table) -> Section:
         found = frontier(table, method)
         if found is not None and len(found.weights) > 1:
             each = [gains(start, at_keep(found, axes, at, "mean")) for at in axes.matched_keep]
-            rows.append((method, *(with_n(number(list(one.values()), axes.interval)) for one in each)))
+            rows.append((method, *(with_n(one.number(axes.interval)) for one in each)))
     text = (
         "By how much the edit error is below that of the base with the same seeds, where the mean of all seeds has "
-        "that keep error (jackknife over seeds); no value where no weight reaches it.",
+        "that keep error (jackknife over seeds); no value where no weight reaches it, and no interval where none does "
+        "without some seed.",
     )
     head = ("method", *(f"at keep error {at:g}" for at in axes.matched_keep))
     return Section("Edit gain over the base at matched keep error", text, (), head, tuple(rows))

@@ -32,5 +32,8 @@ def cell(value: Number) -> str:
 
 
 def with_n(value: Number) -> str:
-    """Return a number with its interval and how many seeds it is from."""
-    return f"{cell(value)} (n = {value.n})"
+    """Return a number with its interval and how many seeds it is from, or why it has no interval."""
+    seeds = ", ".join(map(str, value.without))
+    why = f"; no interval: not reached without seed {seeds}" if seeds and len(value.without) == 1 else ""
+    why = f"; no interval: not reached without one of seeds {seeds}" if len(value.without) > 1 else why
+    return f"{cell(value)} (n = {value.n}{why})"

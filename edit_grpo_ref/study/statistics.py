@@ -6,12 +6,13 @@ A point is a pair of errors, both to be small. Whatever has no value is NaN, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from editbench.stats import LEVEL, estimate, resamples
 
@@ -29,6 +30,26 @@ class Number:
     high: float | None
     n: int
     """Seeds with a value."""
+    without: tuple[int, ...] = ()
+    """Seeds that the place is not reached without: there is a mean of all, and no interval."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """One value of every seed, or one of all seeds together where the jackknife fails."""
+
+    each: Mapping[int, float]
+    """By seed; NaN where there is none."""
+    whole: float = math.nan
+    """The value of all seeds together, if `without` names any."""
+    without: tuple[int, ...] = ()
+    """Seeds that the place is not reached without, so that no seed has a value of its own."""
+
+    def number(self, kind: Literal["bootstrap", "t"]) -> Number:
+        """Return the mean over seeds with its interval; none where the place is not reached without some seed."""
+        if self.without:
+            return Number(self.whole, None, None, len(self.each), self.without)
+        return number(list(self.each.values()), kind)
 
 
 # ------------------------------------------------------------------------------------------------------ frontiers
@@ -103,22 +124,54 @@ def number(values: Sequence[float] | Array, kind: Literal["bootstrap", "t"]) -> 
     return Number(mean, low, high, len(known))
 
 
-def pseudo_values(estimate_of: Callable[[list[int]], float], count: int) -> list[float]:
-    """Return the jackknife pseudo-values of an estimate: n · (that of all) − (n − 1) · (that of all but one).
+def jackknife(estimate_of: Callable[[list[int]], float], seeds: Sequence[int]) -> Values:
+    """Return one value of each seed, whose mean is the estimate from all and whose spread is the jackknife's.
 
-    Their mean is the estimate less its bias to first order, and they may be treated like independent values of it
-    (Tukey 1958; Efron and Tibshirani 1993, §11.5).
+    They are the pseudo-values, n · (that of all) − (n − 1) · (that of all but one), moved so that their mean is the
+    estimate itself: they may be treated like independent values of it (Tukey 1958; Efron and Tibshirani 1993, §11.5).
+    Where there is no estimate without one of the seeds, no seed has a value: those that would be left out are the ones
+    that carry the estimate.
 
     Args:
         estimate_of: the estimate from some of the seeds, by position; NaN where there is none.
-        count: seeds.
+        seeds: their numbers.
     """
+    count = len(seeds)
     everyone = list(range(count))
     whole = estimate_of(everyone)
-    if count < 2:
-        return [whole] * count
-    without = (estimate_of(everyone[:left_out] + everyone[left_out + 1 :]) for left_out in everyone)
-    return [count * whole - (count - 1) * value for value in without]
+    if count < 2 or math.isnan(whole):
+        return Values(dict.fromkeys(seeds, whole))
+    rest = np.array([estimate_of(everyone[:left_out] + everyone[left_out + 1 :]) for left_out in everyone])
+    missing = tuple(seed for seed, value in zip(seeds, rest, strict=True) if math.isnan(value))
+    if missing:
+        return Values(dict.fromkeys(seeds, math.nan), whole, missing)
+    found = whole + (count - 1) * (rest.mean() - rest)
+    return Values(dict(zip(seeds, found.tolist(), strict=True)))
+
+
+def ratio(above: Values, below: Values) -> Number:
+    """Return the ratio of two means with Fieller's 95 % interval, over the seeds that both have, paired.
+
+    It has no ends where the lower mean's own interval includes 0: such a ratio is unbounded (Fieller 1954).
+    """
+    if above.without or below.without:
+        left, right = above.number("t").mean, below.number("t").mean
+        return Number(left / right if left is not None and right else None, None, None, 0)
+    shared = [seed for seed in above.each if not math.isnan(above.each[seed] + below.each.get(seed, math.nan))]
+    x, y = (np.array([values.each[seed] for seed in shared]) for values in (above, below))
+    n = len(shared)
+    if not n or not y.any():
+        return Number(None, None, None, n)
+    mean = float(x.mean() / y.mean())
+    if n < 2:
+        return Number(mean, None, None, n)
+    scale = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) ** 2 / n
+    means = np.array([x.mean(), y.mean()])
+    (xx, xy), (_, yy) = np.outer(means, means) - scale * np.cov(x, y)
+    if yy <= 0:
+        return Number(mean, None, None, n)
+    half = math.sqrt(max(xy**2 - xx * yy, 0.0))
+    return Number(mean, float((xy - half) / yy), float((xy + half) / yy), n)
 
 
 def sign_flip(differences: Sequence[float] | Array) -> float | None:

@@ -11,7 +11,8 @@ from edit_grpo_ref.study.section import Section, cell, with_n
 from edit_grpo_ref.study.statistics import Number, number
 from edit_grpo_ref.study.table import Table
 
-REWARD = "reward/edit"
+REWARD = "validation/edit"
+"""What training was told of validation scenes, the same before and after it."""
 
 
 def under_stress(table: Table) -> list[Section]:
@@ -36,7 +37,7 @@ def under_stress(table: Table) -> list[Section]:
             stress,
             "Under stress: best composite",
             ("At the weight with the larger mean.",),
-            lambda one: number(list(best_composite(one)[1].values()), axes.interval),
+            lambda one: best_composite(one)[1].number(axes.interval),
         ),
         _points(table),
     ]
@@ -67,26 +68,38 @@ def _by_condition(
 
 def _points(table: Table) -> Section:
     shown = [metric for metric in table.plan.evaluation.metrics if metric in table.values]
-    rows = []
+    error, base = table.plan.axes.edit_error, points(table, "base")
+    highest = base[0].numbers[error].high if base else None
+    rows, hacked = [], []
     for condition, methods in stressed_methods(table).items():
         for name, method in methods.items():
             for one in points(table, method):
                 cells = [cell(one.numbers[metric]) for metric in shown]
-                ends = [cell(_reward(table, method, one.weight, place)) for place in (0, -1)]
+                reward, low = _rise(table, method, one.weight), one.numbers[error].low
+                risen = reward.low is not None and reward.low > 0
+                if risen and None not in (low, highest) and low > highest:  # type: ignore[operator]
+                    hacked.append(f"{name} {one.weight:g} under `{condition}`")
                 n = max((value.n for value in one.numbers.values()), default=0)
-                rows.append((condition, name, f"{one.weight:g}", *ends, *cells, str(n), str(one.scenes)))
-    text = (
-        "Reward of the edit: what training was told, on its own scenes, at its first and last step. Where it rises and "
-        "the edit error does not fall, it was hacked; far_change shows what that costs outside the mask.",
+                rows.append((condition, name, f"{one.weight:g}", cell(reward), *cells, str(n), str(one.scenes)))
+    told = (
+        f"So in {', '.join(hacked)} it was hacked"
+        if hacked
+        else "That is so in no row: no hacked reward is shown here, and so not that any credit protects from one"
     )
-    head = ("condition", "method", "weight", "reward at first", "reward at last", *shown, "n", "G")
+    text = (
+        "Rise of reward: of the edit's reward from before training to its end, on the same validation scenes. A reward "
+        f"was hacked where that rise's interval is above 0 and the edit error's is above that of the base. {told}. "
+        "What happens outside the mask, under a learned reward (`clip`, `clip_long`) too, is in mae:region=keep and "
+        "far_change.",
+    )
+    head = ("condition", "method", "weight", "rise of reward", *shown, "n", "G")
     return Section("Under stress: every method at every weight", text, (), head, tuple(rows))
 
 
-def _reward(table: Table, method: str, weight: float | None, place: int) -> Number:
+def _rise(table: Table, method: str, weight: float | None) -> Number:
     curves: Sequence[Sequence[Sequence[float]]] = [
         facts["curves"][REWARD]
         for unit, facts in zip(table.units, table.facts, strict=True)
         if (unit.method, unit.weight) == (method, weight) and REWARD in facts["curves"]
     ]
-    return number([curve[place][1] for curve in curves], table.plan.axes.interval)
+    return number([curve[-1][1] - curve[0][1] for curve in curves], table.plan.axes.interval)

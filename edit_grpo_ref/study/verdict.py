@@ -19,7 +19,7 @@ from edit_grpo_ref.study.analysis import (
 )
 from edit_grpo_ref.study.plan import Criterion
 from edit_grpo_ref.study.section import with_n
-from edit_grpo_ref.study.statistics import number
+from edit_grpo_ref.study.statistics import Number, Values, ratio
 from edit_grpo_ref.study.table import Table
 
 
@@ -63,13 +63,28 @@ class Verdict:
         if self.met:
             return f"{start}{so_far} {self.name} criterion is met, by {' and '.join(winners)}. {self._details()}"
         fell = "cannot be judged" if self.met is None else "is not met"
-        return f"{start}{so_far} {self.name} criterion {fell}. {self._details()}"
+        return f"{start}{so_far} {self.name} criterion {fell}. {self._gaps()}{self._details()}"
+
+    def _gaps(self) -> str:
+        """Say at which matched successes the rule has no interval to look at, and how the others are."""
+        there = [one for one in self.successes if one.difference.mean is not None]
+        gaps = [one for one in there if one.difference.without]
+        if not gaps or self.met is not None:
+            return ""
+        places = " and ".join(dict.fromkeys(one.what.partition(" at ")[2] for one in gaps))
+        rest = [one.difference.high for one in there if one.difference.high is not None]
+        below = sum(high < 0 for high in rest)
+        return (
+            f"Its rule needs an interval wherever both reach, and at {places} there is none: without some seed a "
+            f"frontier does not reach it, so {len(gaps)} differences are without one; of the {len(rest)} at other "
+            f"places {below} have an interval below 0. "
+        )
 
     def _details(self) -> str:
         parts = []
         for method in dict.fromkeys(clause.method for clause in self.clauses):
             words = []
-            for required, what in ((True, "clauses"), (False, "aims beyond it")):
+            for required, what in ((True, "clauses"), (False, "aims beyond it, by their intervals")):
                 some = [c for c in self.clauses if c.method == method and c.required == required]
                 passed = sum(clause.passed is True for clause in some)
                 unknown = sum(clause.passed is None for clause in some)
@@ -138,8 +153,8 @@ def _met(clauses: Sequence[Clause], method: str) -> bool | None:
     return False if False in outcomes else None if None in outcomes or not outcomes else True
 
 
-def _sizes(found: Frontier) -> tuple[str, dict[int, float]]:
-    return found.method, dict(zip(found.seeds, found.hypervolumes.tolist(), strict=True))
+def _sizes(found: Frontier) -> tuple[str, Values]:
+    return found.method, Values(dict(zip(found.seeds, found.hypervolumes.tolist(), strict=True)))
 
 
 # ------------------------------------------------------------------------------------------------------- clauses
@@ -173,44 +188,56 @@ def _lower(
     """Lower error at every matched success that both reach: intervals of paired differences below 0.
 
     Where means over seeds are matched, a rival that reaches none of the places, all of which the method reaches, is
-    behind: there is nothing at which it could be lower.
+    behind: there is nothing at which it could be lower. Where both reach a place but not without some seed, there is no
+    interval: the place can neither pass nor be left out.
     """
     interval = table.plan.axes.interval
     text = f"lower {metric} than {rival} at matched {told.success}, {interval} interval of the difference below 0"
     wanted = [f"{metric} at {told.success} {at:g}" for at in told.matched_success]
     here = [one for one in successes if (one.method, one.rival) == (method, rival) and one.what in wanted]
-    known = [one for one in here if one.difference.high is not None]
+    known = [one for one in here if one.difference.high is not None or one.difference.without]
     if told.matching == "mean" and here and all(one.left.n and not one.right.n for one in here):
         return Clause(method, text, True, True, f"{rival} reaches none of the {len(wanted)} places, {method} all")
     if not known:
         return Clause(method, text, True, None, "at no matched success do two seeds of both have a value")
-    passed = all(one.difference.high is not None and one.difference.high < 0 for one in known)
+    judged = [one.difference.high < 0 for one in known if one.difference.high is not None]
+    passed = False if False in judged else None if len(judged) < len(known) else True
     evidence = "; ".join(f"{one.what.partition(' at ')[2]}: {with_n(one.difference)}" for one in known)
-    return Clause(method, text, True, passed, f"{evidence} ({len(known)} of {len(wanted)} places)")
+    return Clause(method, text, True, passed, f"{evidence} ({len(judged)} of {len(wanted)} places)")
 
 
 def _gain(table: Table, told: Criterion, method: str, at: float, fronts: Mapping[str, Frontier]) -> Clause:
-    """Aim: a multiple of the best rival's edit gain over the base at one keep error."""
+    """Aim: a multiple of the best rival's edit gain over the base at one keep error, by the ratio's whole interval."""
     axes = table.plan.axes
     text = f"at keep error {at:g} at least {told.gain_factor:g} × the edit gain of the best rival"
     if "base" not in fronts or method not in fronts:
         return Clause(method, text, False, None, "no seed has all weights")
     start = edit_errors(fronts["base"], axes)
-    found = {
-        name: number(list(gains(start, at_keep(fronts[name], axes, at, told.matching)).values()), axes.interval)
+    values = {
+        name: gains(start, at_keep(fronts[name], axes, at, told.matching))
         for name in (method, *told.against)
         if name in fronts
     }
+    found = {name: one.number(axes.interval) for name, one in values.items()}
     rivals = {name: one for name, one in found.items() if name != method and one.mean is not None}
     own = found[method]
     if own.mean is None or not rivals:
         where = method if own.mean is None else "any rival"
         return Clause(method, text, False, None, f"beyond the frontier of every seed of {where}")
     best = max(rivals, key=lambda name: rivals[name].mean or 0.0)
-    most = rivals[best].mean or 0.0
-    passed = own.mean > 0 and own.mean >= told.gain_factor * max(most, 0.0)
-    ratio = f", {own.mean / most:.2f} ×" if most > 0 else ""
-    return Clause(method, text, False, passed, f"{with_n(own)} against {with_n(rivals[best])} of {best}{ratio}")
+    times = ratio(values[method], values[best])
+    evidence = f"{with_n(own)} against {with_n(rivals[best])} of {best}, ratio {_times(times)}"
+    if times.n < 2:
+        return Clause(method, text, False, None, evidence)
+    return Clause(method, text, False, times.low is not None and times.low >= told.gain_factor, evidence)
+
+
+def _times(value: Number) -> str:
+    """Return a ratio in words, with its interval or why it has none."""
+    start = "–" if value.mean is None else f"{value.mean:.2f} ×"
+    if value.low is None or value.high is None:
+        return f"{start} (no interval)" if value.n < 2 else f"{start} (n = {value.n}, unbounded)"
+    return f"{start} [{value.low:.2f}, {value.high:.2f}] (n = {value.n})"
 
 
 def _composite(table: Table, told: Criterion, method: str, fronts: Mapping[str, Frontier]) -> Clause:

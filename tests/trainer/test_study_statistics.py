@@ -8,11 +8,13 @@ import pytest
 from scipy import stats
 
 from edit_grpo_ref.study.statistics import (
+    Values,
     along,
     front,
     hypervolume,
+    jackknife,
     number,
-    pseudo_values,
+    ratio,
     scene_draws,
     sign_flip,
     weighted_means,
@@ -147,16 +149,54 @@ def test_means_of_resamples_leave_out_what_is_missing():
     assert np.array_equal(found, expected, equal_nan=True)
 
 
-def test_pseudo_values_of_a_mean_are_the_values_and_those_of_a_curved_estimate_spread_as_simulation_says():
+def test_jackknife_values_of_a_mean_are_the_values_and_those_of_a_curved_estimate_spread_as_simulation_says():
     values = np.array([3.0, 1.0, 4.0, 1.5])
-    assert pseudo_values(lambda rows: values[rows].mean(), 4) == pytest.approx(values.tolist())
-    assert pseudo_values(lambda rows: values[rows].mean(), 1) == [3.0]
-    assert all(map(math.isnan, pseudo_values(lambda rows: math.nan, 3)))
+    assert jackknife(lambda rows: values[rows].mean(), [8, 9, 11, 12]).each == pytest.approx(
+        dict(zip([8, 9, 11, 12], values, strict=True))
+    )
+    assert jackknife(lambda rows: values[rows].mean(), [5]).each == {5: 3.0}
+    assert all(map(math.isnan, jackknife(lambda rows: math.nan, range(3)).each.values()))
     random = np.random.default_rng(3)
     draws = random.normal(5.0, 1.0, (4000, 16)), random.normal(3.0, 0.5, (4000, 16))
     truth = np.std([a.mean() / b.mean() for a, b in zip(*draws, strict=True)])
     told = []
     for a, b in zip(draws[0][:300], draws[1][:300], strict=True):
-        found = pseudo_values(lambda rows, a=a, b=b: a[rows].mean() / b[rows].mean(), 16)
+        found = list(jackknife(lambda rows, a=a, b=b: a[rows].mean() / b[rows].mean(), range(16)).each.values())
+        assert np.mean(found) == pytest.approx(a.mean() / b.mean()), "the estimate from all of them"
         told.append(np.std(found, ddof=1) / 4)
     assert np.mean(told) == pytest.approx(truth, rel=0.06)
+
+
+def test_an_estimate_that_needs_a_seed_has_the_value_of_all_and_no_interval():
+    """Seeds that carry the estimate must not be left out of its mean, which would then be that of the others."""
+    values = np.array([3.0, 1.0, 4.0, 1.5])
+    found = jackknife(lambda rows: values[rows].mean() if 2 in rows else math.nan, [8, 9, 10, 11])
+    assert found.without == (10,) and set(map(math.isnan, found.each.values())) == {True}
+    told = found.number("t")
+    assert (told.mean, told.low, told.high, told.n, told.without) == (2.375, None, None, 4, (10,))
+
+
+def test_the_interval_of_a_ratio_holds_the_truth_and_pairs_seeds():
+    random = np.random.default_rng(7)
+    held = 0
+    for _ in range(2000):
+        shared = random.normal(0, 0.5, 10)
+        x, y = 6 + shared + random.normal(0, 0.5, 10), 3 + shared + random.normal(0, 0.3, 10)
+        found = ratio(Values(dict(enumerate(x))), Values(dict(enumerate(y))))
+        held += found.low <= 2 <= found.high
+    assert held / 2000 == pytest.approx(0.95, abs=0.015)
+    # its ends are where the difference of the one mean and a multiple of the other has an interval that ends at 0
+    for end in (found.low, found.high):
+        difference = number(x - end * y, "t")
+        assert min(abs(difference.low), abs(difference.high)) < 1e-9
+    assert found.n == 10 and found.mean == pytest.approx(x.mean() / y.mean())
+
+
+def test_a_ratio_to_what_may_be_nothing_is_unbounded():
+    above = Values({0: 5.0, 1: 6.0, 2: 5.5, 3: math.nan})
+    found = ratio(above, Values({0: 1.0, 1: -0.5, 2: 1.0, 3: 2.0}))
+    assert (found.low, found.high, found.n) == (None, None, 3) and found.mean == pytest.approx(11.0)
+    assert ratio(above, Values({2: 2.0})).n == 1 and ratio(above, Values({2: 2.0})).low is None
+    assert ratio(above, Values({7: 2.0})).mean is None
+    without = ratio(above, Values({0: math.nan}, 2.0, (0,)))
+    assert (without.mean, without.low, without.n) == (2.75, None, 0)
