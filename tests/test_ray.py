@@ -92,6 +92,7 @@ def test_ray_leaves_the_bytes_of_one_process_and_loads_once_an_actor(tmp_path, c
 
 def test_an_actor_that_is_killed_costs_nothing(tmp_path, cluster, witness):
     killed = []
+    want(tmp_path, 2)  # each has work at hand, and not all is given out: one without would not be missed
 
     def kill(step):
         if not killed and step.done >= 4:
@@ -99,9 +100,9 @@ def test_an_actor_that_is_killed_costs_nothing(tmp_path, cluster, witness):
             want(tmp_path, 3)  # the others do not end the run before another one has come
             os.kill(killed[0], signal.SIGKILL)
 
-    records = carried_out(plan_for(tmp_path / "run", witness, cluster, workers=2, limit=40), kill)
+    records = carried_out(plan_for(tmp_path / "run", witness, cluster, workers=2, limit=120), kill)
     assert killed and len(seats(tmp_path)) == 3, "another one took its seat"
-    assert carried_out(plan_for(tmp_path / "alone", witness, limit=40)) == records
+    assert carried_out(plan_for(tmp_path / "alone", witness, limit=120)) == records
 
 
 def test_gpus_are_set_aside_and_say_how_many_fit(tmp_path, cluster, witness):
