@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import resource
 import sys
 import time
@@ -11,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
@@ -25,7 +26,7 @@ MUTATES_INPUT = "mutates_input"
 """Flag of an edit whose editor wrote into the source or the mask that it was given."""
 
 ACCELERATOR_LOST = 71
-"""Exit status of a process that has ended because of that."""
+"""Exit status of a process whose accelerator answers nothing any more."""
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -110,6 +111,13 @@ def is_accelerator_lost() -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def leave(lost: AcceleratorLost) -> NoReturn:
+    """End this process, and say why: whoever gave it work starts another, or gives the work to others."""
+    sys.stderr.write(f"{lost}\n")
+    sys.stderr.flush()
+    os._exit(ACCELERATOR_LOST)
 
 
 def timed(call: Callable[[], list[Attempt]]) -> list[Attempt]:

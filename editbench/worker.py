@@ -16,7 +16,7 @@ from typing import Any
 
 from editbench.editors import code_sha256, load_editor
 from editbench.editors.function import FunctionEditor
-from editbench.execute import ACCELERATOR_LOST, AcceleratorLost, InProcess
+from editbench.execute import AcceleratorLost, InProcess, leave
 from editbench.orphans import when_orphaned
 from editbench.records import encodable, stable_reason
 from editbench.registry import spec_of
@@ -65,9 +65,7 @@ def serve(spec: str) -> None:
         try:
             answers.write(pack_attempts(executor.run(unpack_requests(frame))))
         except AcceleratorLost as lost:
-            sys.stderr.write(f"{lost}\n")
-            sys.stderr.flush()
-            os._exit(ACCELERATOR_LOST)  # whoever asked starts another process
+            leave(lost)
         answers.flush()
 
 

@@ -15,7 +15,7 @@ from editbench.cells import Cell, Key
 from editbench.config import RunConfig
 from editbench.differences import differences
 from editbench.edit_files import as_png
-from editbench.execute import ACCELERATOR_LOST, AcceleratorLost
+from editbench.execute import AcceleratorLost, leave
 from editbench.images import InvalidImage, verified
 from editbench.plan import Plan, load_plan, scoring_plan
 from editbench.records import Header
@@ -156,9 +156,7 @@ class SeatedWork:
                 pngs |= {sha256: as_png(edit) for sha256, edit in outcome.edits.items()}
                 finished += outcome.finished
         except AcceleratorLost as lost:
-            sys.stderr.write(f"{lost}\n")
-            sys.stderr.flush()
-            os._exit(ACCELERATOR_LOST)  # the work is given to others
+            leave(lost)
         except EditbenchError as error:
             return Refusal(str(error))
         return Outcome(events, pngs, tuple(finished), time.monotonic() - start)

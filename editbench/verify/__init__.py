@@ -91,7 +91,7 @@ def _verdict(
     against: Sequence[Path],
 ) -> Verdict:
     problems = [*declared.check_run(plan, file)]
-    remarks = [*declared.extra_edits(plan.store.path, file)]
+    remarks = declared.extra_edits(plan.store.path, file)
     unlike = [] if editor is None else [*declared.check_editor(file, editor)]
     records = {(record.scenario_id, record.repeat): record for record in file.records}
     cells = {} if plan.chains is None else {key: cell_of(record) for key, record in records.items()}

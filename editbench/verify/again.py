@@ -120,12 +120,11 @@ def _fresh(beacon: str, scenario_id: str, repeat: int) -> int:
 def judge(made: Sequence[Again]) -> Regenerated:
     """Compare edits of a submission with those made here."""
     equal = sum(_same(pair.submitted, pair.own) for pair in made)
-    if all(pair.own is None and pair.fresh is None for pair in made):
-        problems = tuple(line for pair in made for line in _differs(pair))
-        return Regenerated(len(made), False, problems, ("every edit made again has failed, which shows nothing",))
     if all(_same(pair.own, pair.fresh) for pair in made):  # the seed changes nothing
         problems = tuple(line for pair in made for line in _differs(pair))
-        return Regenerated(len(made), not problems, problems, ())
+        shown = any(pair.own is not None for pair in made)
+        remark = "every edit made again has failed, which shows nothing"
+        return Regenerated(len(made), shown and not problems, problems, () if shown else (remark,))
     own, fresh = (
         [_differences(pair.scenario, pair.submitted, new) for pair, new in _new(made, which)] for which in (0, 1)
     )
